@@ -1,0 +1,146 @@
+//! The program, put together.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use roomkeeper_proto::v1::room_service_server::RoomServiceServer;
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    config::Config,
+    feed::{Hub, Mailboxes},
+    grpc::{RoomService, follow_health},
+    repository::{
+        RoomRepository,
+        redis::{RedisRooms, RoomSettings},
+    },
+    rooms::{HistoryLimits, Rooms},
+};
+
+/// The largest message either way: the largest board passes.
+const MESSAGE_BYTES: usize = 16 << 20;
+
+/// What a room of ten thousand people with the longest names, a full board and
+/// a full history comes to at most.
+const RESPONSE_BYTES: usize = 32 << 20;
+
+/// How many calls one connection may have open, watches counted.
+const STREAMS_PER_CONNECTION: u32 = 10_000;
+
+/// How soon a caller that vanished is noticed: so long after its last sign of
+/// life it is asked for one, and then has as long to give it.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How long calls that are under way may take to finish when the program stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often the index of active rooms is swept, unless rooms live shorter.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Serves until `shutdown`, then lets calls finish and ends watches.
+///
+/// The listener is bound by the caller, so that it may be on any port. Redis
+/// need not be there: until it is, calls are answered as unavailable.
+///
+/// # Errors
+///
+/// Where the server cannot be set up or fails as a whole.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let _stop_all = stop.clone().drop_guard();
+    let draining = stop.child_token();
+
+    let settings = RoomSettings {
+        ttl: config.room_ttl,
+        message_limit: config.message_limit.into(),
+    };
+    let history = HistoryLimits {
+        kept: config.message_limit.into(),
+        on_join: config.history_limit.into(),
+    };
+    let mailboxes = Arc::new(Mailboxes::default());
+    let repository: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
+        config.redis_url,
+        settings,
+        mailboxes.clone(),
+        stop.clone(),
+    ));
+    let hub = Hub::new(
+        repository.clone(),
+        mailboxes,
+        history.kept,
+        draining.clone(),
+    );
+    let rooms = Rooms::new(repository.clone(), history);
+
+    let tasks = TaskTracker::new();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tasks.spawn(hub.clone().compare());
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(follow_health(reporter.clone(), repository.availability())),
+    );
+    let sweeping = sweep(repository, config.room_ttl.min(SWEEP_INTERVAL));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(sweeping));
+
+    let service = RoomServiceServer::new(RoomService::new(rooms, hub))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(RESPONSE_BYTES);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(roomkeeper_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that tools show what an error's details say.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(service)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = server.serve_with_incoming_shutdown(incoming, draining.clone().cancelled_owned());
+    tokio::pin!(serving);
+    tokio::select! {
+        result = &mut serving => result?,
+        () = shutdown => {
+            tracing::info!("stopping: watches end, calls under way finish");
+            for name in ["", roomkeeper_proto::v1::room_service_server::SERVICE_NAME] {
+                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+            }
+            draining.cancel();
+            match timeout(DRAIN_TIMEOUT, serving).await {
+                Ok(result) => result?,
+                Err(_) => tracing::warn!("calls under way did not finish in time"),
+            }
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Removes rooms that are gone from the index, again and again.
+async fn sweep(repository: Arc<dyn RoomRepository>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match repository.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "rooms that ended were removed from the index"),
+            Err(error) => tracing::debug!(%error, "the index was not swept"),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The settings: flags first, then the environment, then `.env`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+
+use crate::repository::redis::RedisAddress;
+
+/// Keeps rooms in Redis and serves them over gRPC.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "persistence-service", version)]
+pub struct Config {
+    /// Where Redis is: `redis://`, `rediss://` or `redis+unix://`.
+    #[arg(long, env = "REDIS_URL", value_parser = RedisAddress::parse, hide_env_values = true)]
+    pub redis_url: RedisAddress,
+
+    /// The address that gRPC is served at.
+    #[arg(long, env = "PERSISTENCE_LISTEN", default_value = "127.0.0.1:50051")]
+    pub persistence_listen: SocketAddr,
+
+    /// How long a room lives after its last activity: `24h`, `90m`, `3s`, `500ms`.
+    #[arg(long, env = "ROOM_TTL", default_value = "24h", value_parser = parse_duration)]
+    pub room_ttl: Duration,
+
+    /// How many messages a room keeps, 1 to 1,000.
+    #[arg(long, env = "MESSAGE_LIMIT", default_value_t = 100,
+          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub message_limit: u16,
+
+    /// How many messages somebody who joins is shown, 1 to 1,000.
+    #[arg(long, env = "HISTORY_LIMIT", default_value_t = 50,
+          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub history_limit: u16,
+
+    /// What is logged: `error`, `warn`, `info`, `debug`, or per module.
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub rust_log: String,
+
+    /// How it is logged.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// A number and `ms`, `s`, `m`, `h` or `d`, from 100 ms to 365 days.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let problem = || "must be a number with ms, s, m, h or d, from 100ms to 365d".to_owned();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(problem)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| problem())?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(problem()),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .filter(|d| (Duration::from_millis(100)..=Duration::from_secs(365 * 86_400)).contains(d))
+        .ok_or_else(problem)
+}
+
+impl Config {
+    /// Reads the settings of this process, `.env` of the working directory
+    /// included, which never beats the real environment.
+    ///
+    /// # Errors
+    ///
+    /// A request for help, or one line that names what is wrong.
+    pub fn read() -> Result<Self, clap::Error> {
+        // No file is no mistake; a broken one is told as such.
+        match dotenvy::dotenv() {
+            Ok(_) => {}
+            Err(error) if error.not_found() => {}
+            Err(error) => {
+                return Err(clap::Error::raw(
+                    clap::error::ErrorKind::Io,
+                    format!("the file .env cannot be read: {error}\n"),
+                ));
+            }
+        }
+        Self::try_parse()
+    }
+}
+
+/// What is wrong with the settings, in one line.
+pub fn one_line(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let flag = context(ContextKind::InvalidArg);
+    let variable = variable_of(&flag);
+    let kind = error.kind();
+    if kind == ErrorKind::MissingRequiredArgument {
+        return format!(
+            "{variable} is not set; it says where Redis is, such as redis://127.0.0.1:6379"
+        );
+    }
+    if !matches!(kind, ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+    }
+    let mut problem = std::error::Error::source(error).map_or_else(
+        || "is not one of the possible values".to_owned(),
+        ToString::to_string,
+    );
+    if let Some(ContextValue::Strings(possible)) = error.get(ContextKind::ValidValue) {
+        problem = format!("must be one of {}", possible.join(", "));
+    }
+    let value = context(ContextKind::InvalidValue);
+    // An address may hold a password.
+    let shown = if variable == "REDIS_URL" {
+        String::new()
+    } else {
+        format!(" {value:?}")
+    };
+    format!("{variable}{shown}: {problem}")
+}
+
+/// The variable behind a flag as clap shows it: `--room-ttl <ROOM_TTL>`.
+fn variable_of(flag: &str) -> String {
+    let flag = flag.split([' ', ',']).next().unwrap_or_default();
+    flag.trim_start_matches('-')
+        .replace('-', "_")
+        .to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
+        let base = ["persistence-service", "--redis-url", "redis://127.0.0.1:1"];
+        Config::try_parse_from(base.iter().chain(flags))
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.room_ttl, Duration::from_secs(86_400));
+        assert_eq!((config.message_limit, config.history_limit), (100, 50));
+        assert_eq!(config.persistence_listen.to_string(), "127.0.0.1:50051");
+    }
+
+    #[test]
+    fn a_bad_value_is_named_in_one_line() {
+        for (flags, variable) in [
+            (["--room-ttl", "24"], "ROOM_TTL"),
+            (["--room-ttl", "soon"], "ROOM_TTL"),
+            (["--message-limit", "0"], "MESSAGE_LIMIT"),
+            (["--persistence-listen", "nowhere"], "PERSISTENCE_LISTEN"),
+            (["--log-format", "xml"], "LOG_FORMAT"),
+        ] {
+            let line = one_line(&parse(&flags).unwrap_err());
+            assert!(line.starts_with(variable), "{line}");
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_missing_address_of_redis_is_named() {
+        let error = Config::try_parse_from(["persistence-service"]).unwrap_err();
+        assert!(
+            one_line(&error).starts_with("REDIS_URL"),
+            "{}",
+            one_line(&error)
+        );
+    }
+
+    #[test]
+    fn a_bad_address_of_redis_is_not_repeated() {
+        for url in [
+            "redis://:hunter2@",
+            "http://hunter2",
+            "redis://a,redis://hunter2",
+        ] {
+            let error = Config::try_parse_from(["x", "--redis-url", url]).unwrap_err();
+            let line = one_line(&error);
+            assert!(
+                line.starts_with("REDIS_URL") && !line.contains("hunter2"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_bounds() {
+        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("3s").unwrap(), Duration::from_secs(3));
+        assert_eq!(parse_duration("2d").unwrap(), Duration::from_secs(172_800));
+        for bad in [
+            "",
+            "0s",
+            "s",
+            "-1s",
+            "1.5h",
+            "99999999999999999999h",
+            "366d",
+            "99ms",
+        ] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

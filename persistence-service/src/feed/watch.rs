@@ -1,0 +1,293 @@
+//! A room's feed from a given position: what was missed, then what happens.
+//!
+//! The subscription is confirmed before the catch-up is read, so a change that
+//! falls between the two comes twice and is dropped by its revision. The other
+//! order would lose it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::hub::{Hub, Mail, Subscription};
+use crate::{
+    domain::{CatchUp, Event, EventKind, Position, RoomCode},
+    repository::{Refusal, RepositoryError, Since},
+};
+
+/// How long to wait before a catch-up that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The least time between two looks at whether a room has expired.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a watch gives.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// What was missed; live from here on.
+    CaughtUp(Box<CatchUp>),
+    /// Something happened.
+    Event(Arc<Event>),
+    /// The watch has ended; the last frame.
+    Closed(CloseReason),
+}
+
+/// Why a watch has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The room was deleted.
+    Deleted,
+    /// The room's time to live passed.
+    Expired,
+    /// The service is stopping.
+    Draining,
+    /// There was no such room when the watch began.
+    NotFound,
+    /// The store could not be read when the watch began.
+    Unavailable,
+    /// The store holds something unexpected in this room.
+    Damaged,
+}
+
+/// One reader's feed of one room.
+#[derive(Debug)]
+pub struct Watch {
+    hub: Hub,
+    code: RoomCode,
+    subscription: Subscription,
+    /// What came while a catch-up was read, and was not in it.
+    pending: VecDeque<Mail>,
+    state: State,
+    /// What the reader has; `None` until the first catch-up.
+    position: Option<Position>,
+    expires: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A catch-up is to be read, from here.
+    Behind(Since),
+    Live,
+    Closed,
+}
+
+impl Watch {
+    /// Watches a room from a position, or from now on.
+    pub fn new(hub: &Hub, code: RoomCode, after: Option<Position>) -> Self {
+        Self {
+            subscription: hub.subscribe(code),
+            hub: hub.clone(),
+            code,
+            pending: VecDeque::new(),
+            state: State::Behind(after.map_or(Since::Now, Since::Position)),
+            position: None,
+            expires: Instant::now(),
+        }
+    }
+
+    /// The next frame; `None` after `Closed`.
+    ///
+    /// Not to be dropped while it runs, unless the watch is dropped too.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let draining = self.hub.draining.clone();
+        let frame = tokio::select! {
+            biased;
+            () = draining.cancelled(), if !matches!(self.state, State::Closed) => {
+                Some(Frame::Closed(CloseReason::Draining))
+            }
+            frame = self.advance() => frame,
+        };
+        if matches!(frame, Some(Frame::Closed(_))) {
+            self.state = State::Closed;
+        }
+        frame
+    }
+
+    async fn advance(&mut self) -> Option<Frame> {
+        loop {
+            match self.state {
+                State::Closed => return None,
+                State::Behind(since) => {
+                    if let Some(frame) = self.catch_up(since).await {
+                        return Some(frame);
+                    }
+                }
+                State::Live => {
+                    if let Some(frame) = self.live().await {
+                        return Some(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what the reader lacks. `None`: try again.
+    async fn catch_up(&mut self, since: Since) -> Option<Frame> {
+        let answer = self.read(since).await;
+        let catch_up = match answer {
+            Ok(Ok(catch_up)) => catch_up,
+            Ok(Err(_)) => return Some(self.gone()),
+            Err(RepositoryError::Damaged(problem)) => {
+                tracing::error!(room.code = %self.code, problem, "a room cannot be read");
+                return Some(Frame::Closed(CloseReason::Damaged));
+            }
+            // A reader who has seen the room waits for the store to come back.
+            Err(error) if self.position.is_some() => {
+                tracing::debug!(room.code = %self.code, %error, "a catch-up is tried again");
+                sleep(RETRY_PAUSE).await;
+                return None;
+            }
+            Err(_) => return Some(Frame::Closed(CloseReason::Unavailable)),
+        };
+        let now = catch_up.room.position;
+        if self.position.is_some_and(|known| known.epoch != now.epoch) {
+            return Some(self.gone());
+        }
+        self.position = Some(now);
+        self.expires = Instant::now() + Duration::from_millis(catch_up.ttl);
+        self.state = State::Live;
+        self.take_buffered(now);
+        Some(Frame::CaughtUp(Box::new(catch_up)))
+    }
+
+    async fn read(&mut self, since: Since) -> Result<Result<CatchUp, Refusal>, RepositoryError> {
+        self.hub.repository.listen(self.code).await?;
+        let catch_up = self
+            .hub
+            .repository
+            .catch_up(self.code, since, self.hub.message_limit)
+            .await?;
+        // From here on, what was told before the catch-up was read has arrived.
+        self.hub.repository.settle(self.code).await?;
+        Ok(catch_up)
+    }
+
+    /// Keeps of the mail that came meanwhile what the catch-up does not hold.
+    /// Only this mail is dropped by revision: later, an old revision is a fork.
+    fn take_buffered(&mut self, now: Position) {
+        let mut mail: VecDeque<_> = self.pending.drain(..).collect();
+        while let Ok(next) = self.subscription.inbox.try_recv() {
+            mail.push_back(next);
+        }
+        mail.retain(|mail| match mail {
+            Mail::Event(event) => {
+                let position = event.position;
+                matches!(event.kind, EventKind::Signal { .. })
+                    || (position.epoch == now.epoch && position.revision > now.revision)
+            }
+            // The catch-up is newer than these.
+            Mail::Interrupted | Mail::Stored(_) => false,
+        });
+        self.pending = mail;
+        if self.subscription.has_overflowed() {
+            self.fall_behind();
+        }
+    }
+
+    /// Gives the next piece of mail. `None`: there was nothing for the reader.
+    async fn live(&mut self) -> Option<Frame> {
+        let mail = match self.pending.pop_front() {
+            Some(mail) => Some(mail),
+            None => timeout_at(self.expires, self.subscription.inbox.recv())
+                .await
+                .ok()
+                .flatten(),
+        };
+        if self.subscription.has_overflowed() {
+            self.fall_behind();
+            return None;
+        }
+        match mail {
+            Some(Mail::Event(event)) => self.judge(event),
+            Some(Mail::Interrupted) => {
+                self.fall_behind();
+                None
+            }
+            Some(Mail::Stored(stored)) => self.compare(stored),
+            None => self.look_for_expiry().await,
+        }
+    }
+
+    /// Whether an event follows what the reader has.
+    fn judge(&mut self, event: Arc<Event>) -> Option<Frame> {
+        if matches!(event.kind, EventKind::Signal { .. }) {
+            return Some(Frame::Event(event));
+        }
+        let known = self.position?;
+        let next = event.position;
+        if next.epoch != known.epoch {
+            // A newer room has this code; an older one's event came late.
+            return (next.epoch > known.epoch).then(|| self.gone());
+        }
+        if matches!(event.kind, EventKind::Deleted) {
+            return Some(Frame::Closed(CloseReason::Deleted));
+        }
+        if event.previous == known.revision && next.revision > known.revision {
+            if matches!(event.kind, EventKind::Omitted) {
+                self.fall_behind();
+                return None;
+            }
+            self.position = Some(next);
+            let life = event.expire_time.saturating_sub(event.create_time());
+            self.expires = Instant::now() + Duration::from_millis(life);
+            return Some(Frame::Event(event));
+        }
+        if event.previous > known.revision {
+            self.fall_behind();
+        } else {
+            // The history forked: a failover lost what this reader has seen. A
+            // zero position asks for everything.
+            self.state = State::Behind(Since::Position(Position::ZERO));
+        }
+        None
+    }
+
+    /// Compares what the reader has with where the store is.
+    fn compare(&mut self, stored: Option<Position>) -> Option<Frame> {
+        let known = self.position?;
+        match stored {
+            None => {
+                // It may have ended and come again meanwhile; reading tells.
+                self.fall_behind();
+            }
+            Some(stored) if stored.epoch != known.epoch => return Some(self.gone()),
+            Some(stored) if stored.revision > known.revision => self.fall_behind(),
+            Some(_) => {}
+        }
+        None
+    }
+
+    /// Ends the watch if the room's time has passed.
+    async fn look_for_expiry(&mut self) -> Option<Frame> {
+        match self.hub.repository.room(self.code).await {
+            Ok(Ok(stats))
+                if self
+                    .position
+                    .is_some_and(|known| known.epoch == stats.room.position.epoch) =>
+            {
+                self.expires = Instant::now() + Duration::from_millis(stats.ttl).max(EXPIRY_PAUSE);
+                None
+            }
+            Ok(_) => Some(self.gone()),
+            Err(error) => {
+                tracing::debug!(room.code = %self.code, %error, "an expiry is looked at again");
+                self.expires = Instant::now() + RETRY_PAUSE;
+                None
+            }
+        }
+    }
+
+    fn fall_behind(&mut self) {
+        if let Some(position) = self.position {
+            self.state = State::Behind(Since::Position(position));
+        }
+    }
+
+    /// How the room that the reader knew has ended.
+    fn gone(&self) -> Frame {
+        Frame::Closed(match self.position {
+            None => CloseReason::NotFound,
+            Some(_) if self.expires <= Instant::now() => CloseReason::Expired,
+            Some(_) => CloseReason::Deleted,
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! The gRPC face: each call is decode, call, encode.
+
+mod convert;
+mod health;
+mod service;
+mod status;
+mod watches;
+
+pub(crate) use health::follow as follow_health;
+pub(crate) use service::RoomService;

@@ -1,0 +1,13 @@
+//! Keeps rooms in Redis and serves them over gRPC.
+//!
+//! Dependencies point one way: `grpc -> rooms -> repository (trait) -> domain`,
+//! `grpc -> feed -> repository, domain`. Only [`app`] names concrete types.
+
+pub mod app;
+pub mod config;
+pub mod domain;
+pub mod feed;
+mod grpc;
+pub mod repository;
+pub mod rooms;
+pub mod telemetry;

@@ -1,0 +1,92 @@
+//! The persistence service: reads its settings, binds, runs until it is told to stop.
+
+use std::process::ExitCode;
+
+use persistence_service::{
+    app,
+    config::{Config, one_line},
+    telemetry,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// The exit code where the settings are wrong.
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::read() {
+        Ok(config) => config,
+        Err(error) if error.use_stderr() => return refuse(&one_line(&error)),
+        Err(help) => help.exit(),
+    };
+    if let Err(problem) = telemetry::init(&config) {
+        return refuse(&problem);
+    }
+    match serve(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "there is no log before there are settings"
+)]
+fn refuse(problem: &str) -> ExitCode {
+    eprintln!("persistence-service: {problem}");
+    ExitCode::from(USAGE)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("another TLS provider is installed already");
+    }
+    let listener = TcpListener::bind(config.persistence_listen)
+        .await
+        .with_context(|| format!("bind PERSISTENCE_LISTEN {}", config.persistence_listen))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        redis = %config.redis_url,
+        "persistence-service: gRPC at http://{}",
+        listener.local_addr()?
+    );
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut stop = Some(stop);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match stop.take() {
+                // It ends with the receiver, whichever comes first.
+                Some(stop) => {
+                    let _ = stop.send(());
+                }
+                None => {
+                    tracing::warn!("stopped at once by a second signal");
+                    std::process::exit(130);
+                }
+            }
+        }
+    });
+    app::run(config, listener, async {
+        // A sender that is gone means the same: stop.
+        drop(stopped.await);
+    })
+    .await
+}

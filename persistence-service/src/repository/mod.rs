@@ -1,0 +1,274 @@
+//! Where rooms are kept: what a store promises, and the stores.
+
+pub mod redis;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::domain::{
+    CatchUp, ChatText, Element, ElementChange, Event, Message, NewRoom, Participant, Position,
+    Request, Room, RoomCode, RoomStats, SessionId, SignalKind, UserId, Username,
+};
+
+/// Why the store itself could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// It was not reached, or refused for now; nothing was changed.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// A change was sent and not confirmed: it may or may not have happened.
+    #[error("the store did not confirm a change: {0}")]
+    OutcomeUnknown(String),
+    /// It has no memory left for another change.
+    #[error("the store is full")]
+    Full,
+    /// It holds, or answered, something that is not ours.
+    #[error("the store holds something unexpected: {0}")]
+    Damaged(String),
+}
+
+/// Why a room refuses something. A refusal is an answer, not a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such room.
+    Gone,
+    /// All its seats are taken.
+    Full,
+    /// The session has not joined it.
+    NotJoined,
+    /// The session belongs to another user.
+    IdentityMismatch,
+    /// The request id was used for another content.
+    Conflict,
+    /// The board would exceed its limits.
+    BoardFull,
+}
+
+/// What a room decided.
+pub type Decision<T> = Result<T, Refusal>;
+
+/// What a store answers: a failure of its own, or what the room decided.
+pub type Answer<T> = Result<Decision<T>, RepositoryError>;
+
+/// How much of a room to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The newest messages and the living board, as for somebody who arrives.
+    Arrival,
+    /// Neither: only where the room is and who is there.
+    Now,
+    /// What changed after a position.
+    Position(Position),
+}
+
+/// Somebody who comes.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Into which room.
+    pub code: RoomCode,
+    /// Who, by which name.
+    pub participant: Participant,
+    /// Through which session.
+    pub session: SessionId,
+    /// How much they want to know.
+    pub since: Since,
+    /// How many messages at most.
+    pub message_limit: usize,
+}
+
+/// A message that is to be saved.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// In which room.
+    pub code: RoomCode,
+    /// By whom, under which name.
+    pub author: Participant,
+    /// What it says.
+    pub text: ChatText,
+    /// Through which session, which is then checked.
+    pub session: Option<SessionId>,
+    /// What makes it safe to repeat.
+    pub request: Request,
+}
+
+/// A message that has been saved.
+#[derive(Clone, Debug)]
+pub struct SavedMessage {
+    /// As it is stored.
+    pub message: Message,
+    /// The room's epoch.
+    pub epoch: u64,
+    /// It had been saved before, and nothing was stored now.
+    pub duplicate: bool,
+}
+
+/// A change of the board that is to be merged.
+#[derive(Clone, Debug)]
+pub struct Drawing {
+    /// In which room.
+    pub code: RoomCode,
+    /// By whom.
+    pub user: UserId,
+    /// Through which session, which is then checked.
+    pub session: Option<SessionId>,
+    /// What.
+    pub elements: Vec<ElementChange>,
+    /// What makes it safe to repeat.
+    pub request: Request,
+}
+
+/// A change of the board that has been merged.
+#[derive(Clone, Debug)]
+pub struct SavedDrawing {
+    /// The position of the change, where it changed anything.
+    pub position: Option<Position>,
+    /// How many elements changed the board.
+    pub accepted: u32,
+    /// How many lost to a stored one.
+    pub rejected: u32,
+    /// Those that won.
+    pub winners: Vec<Element>,
+    /// It had been merged before, and nothing was stored now.
+    pub duplicate: bool,
+}
+
+/// A transient signal.
+#[derive(Clone, Debug)]
+pub struct NewSignal {
+    /// In which room.
+    pub code: RoomCode,
+    /// By whom, under which name.
+    pub from: Participant,
+    /// Through which session, which is then checked.
+    pub session: Option<SessionId>,
+    /// What it is.
+    pub kind: SignalKind,
+    /// A JSON object.
+    pub json: String,
+}
+
+/// Where a page of the list of rooms begins: after this room, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomCursor {
+    /// When the last listed room was created, in Unix milliseconds.
+    pub create_time: u64,
+    /// Its code, which orders rooms of one millisecond.
+    pub code: RoomCode,
+}
+
+/// Takes what happens in the rooms that are listened to.
+///
+/// Called from the store's own task: it never waits.
+pub trait FeedSink: Send + Sync + fmt::Debug {
+    /// Something happened. Answers whether anybody wants to know.
+    fn event(&self, code: RoomCode, event: Arc<Event>) -> bool;
+
+    /// Events of all rooms may have been lost; listening goes on from here.
+    fn interrupted(&self);
+
+    /// The rooms that are to be listened to.
+    fn watched(&self) -> Vec<RoomCode>;
+
+    /// Whether this room is to be listened to.
+    fn is_watched(&self, code: RoomCode) -> bool;
+}
+
+/// What a store of rooms promises.
+///
+/// Each change is one atomic step: it happens whole, with one revision that is
+/// greater than the room's last, or not at all; every key of the room then
+/// lives for its time to live from that instant; and its event is told to
+/// whoever listens, after it is stored. What was answered as done stays done.
+#[async_trait]
+pub trait RoomRepository: Send + Sync + fmt::Debug {
+    /// Remembers which code a request to create a room is for, so that a retry
+    /// tries the same one. `taken` is a code that proved to be another room's.
+    async fn claim_code(
+        &self,
+        request: &Request,
+        candidate: RoomCode,
+        taken: Option<RoomCode>,
+    ) -> Result<RoomCode, RepositoryError>;
+
+    /// Creates a room, or returns the one that this request created. `None`
+    /// where the code is another room's.
+    async fn create_room(
+        &self,
+        code: RoomCode,
+        room: &NewRoom,
+        request: &Request,
+    ) -> Answer<Option<Room>>;
+
+    /// Returns a room with how much it holds.
+    async fn room(&self, code: RoomCode) -> Answer<RoomStats>;
+
+    /// Lists living rooms, newest first, and where the next page begins.
+    async fn rooms(
+        &self,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError>;
+
+    /// Deletes a room with all it holds.
+    async fn delete_room(&self, code: RoomCode) -> Answer<()>;
+
+    /// Makes a user present and reads the room at that instant.
+    async fn join(&self, join: &Join) -> Answer<CatchUp>;
+
+    /// Ends a session; its user is gone with the last one. A session that had
+    /// not joined is no refusal.
+    async fn leave(&self, code: RoomCode, user: &UserId, session: &SessionId) -> Answer<()>;
+
+    /// Saves a message.
+    async fn save_message(&self, message: &NewMessage) -> Answer<SavedMessage>;
+
+    /// Lists kept messages before a revision, oldest first, and whether there
+    /// are older ones.
+    async fn messages(
+        &self,
+        code: RoomCode,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<(Vec<Message>, bool)>;
+
+    /// Merges elements into the board.
+    async fn save_whiteboard(&self, drawing: &Drawing) -> Answer<SavedDrawing>;
+
+    /// Tells a signal to whoever listens.
+    async fn signal(&self, signal: &NewSignal) -> Answer<()>;
+
+    /// Reads a room at this instant.
+    async fn catch_up(&self, code: RoomCode, since: Since, message_limit: usize)
+    -> Answer<CatchUp>;
+
+    /// Where these rooms are; `None` for one that is gone.
+    async fn positions(&self, codes: &[RoomCode])
+    -> Result<Vec<Option<Position>>, RepositoryError>;
+
+    /// Removes from the index of active rooms those that are gone, and says
+    /// how many they were.
+    async fn sweep(&self) -> Result<usize, RepositoryError>;
+
+    /// Listens to a room. When this returns, its events reach the sink.
+    async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError>;
+
+    /// Listens to a room no longer, unless somebody watches it again.
+    fn unlisten(&self, code: RoomCode);
+
+    /// Waits until everything that was told before this call has reached the
+    /// sink.
+    async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError>;
+
+    /// Whether the store can be reached now.
+    fn availability(&self) -> watch::Receiver<bool>;
+}
+
+/// A participant from values that the store holds.
+pub(crate) fn stored_participant(user_id: &str, username: &str) -> Participant {
+    Participant {
+        user_id: UserId::stored(user_id),
+        username: Username::stored(username),
+    }
+}

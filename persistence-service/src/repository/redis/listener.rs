@@ -1,0 +1,251 @@
+//! Hears what happens in the rooms that somebody watches.
+//!
+//! One connection carries all subscriptions, and one task owns them and sends
+//! them in order. When the connection breaks, or the server ends a
+//! subscription, or is no master any more, a new one is opened with everything
+//! that is watched, and the sink is told that events may have been lost.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connection::{Backoff, PING_INTERVAL, RESPONSE_TIMEOUT, connect, is_alive},
+    keys, record,
+};
+use crate::{
+    domain::RoomCode,
+    repository::{FeedSink, RepositoryError},
+};
+
+/// How long somebody waits for a subscription: for a new connection and its
+/// answer.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many commands may wait for the connection. Whoever finds no place waits
+/// as long as for an answer.
+const COMMANDS: usize = 1_024;
+
+/// How many channels one command names; all rooms are subscribed again after a
+/// connection was lost, and none of the commands should take long.
+const CHANNELS_AT_ONCE: usize = 500;
+
+#[derive(Debug)]
+enum Command {
+    Listen(RoomCode, oneshot::Sender<()>),
+    Unlisten(RoomCode),
+}
+
+/// The handle of the listening task.
+#[derive(Debug)]
+pub(super) struct Listener {
+    commands: mpsc::Sender<Command>,
+    current: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+impl Listener {
+    /// Begins to listen for this sink, until `stop`.
+    pub(super) fn open(client: Client, sink: Arc<dyn FeedSink>, stop: CancellationToken) -> Self {
+        let (commands, waiting) = mpsc::channel(COMMANDS);
+        let current = Arc::new(Mutex::new(None));
+        let task = Task {
+            client,
+            sink,
+            waiting,
+            unlisten: commands.clone(),
+            current: current.clone(),
+            subscribed: HashSet::new(),
+        };
+        tokio::spawn(async move {
+            stop.run_until_cancelled(task.run()).await;
+        });
+        Self { commands, current }
+    }
+
+    /// Subscribes to a room; its events reach the sink when this returns.
+    pub(super) async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError> {
+        let unavailable = || RepositoryError::Unavailable("no subscription in time".to_owned());
+        let subscribing = async {
+            let (done, confirmed) = oneshot::channel();
+            self.commands
+                .send(Command::Listen(code, done))
+                .await
+                .map_err(|_| unavailable())?;
+            confirmed.await.map_err(|_| unavailable())
+        };
+        timeout(LISTEN_TIMEOUT, subscribing)
+            .await
+            .unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    /// Lets a subscription go. If there is no place for the command, it goes
+    /// with the room's next event.
+    pub(super) fn unlisten(&self, code: RoomCode) {
+        drop(self.commands.try_send(Command::Unlisten(code)));
+    }
+
+    /// Waits until everything that was published before has reached the sink:
+    /// answers and events come in one order on one connection.
+    pub(super) async fn settle(&self) -> Result<(), RepositoryError> {
+        let current = self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let unavailable = || RepositoryError::Unavailable("the feed is interrupted".to_owned());
+        let mut connection = current.ok_or_else(unavailable)?;
+        let ping = redis::cmd("PING");
+        match timeout(RESPONSE_TIMEOUT, ping.query_async::<()>(&mut connection)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(unavailable()),
+        }
+    }
+}
+
+struct Task {
+    client: Client,
+    sink: Arc<dyn FeedSink>,
+    waiting: mpsc::Receiver<Command>,
+    unlisten: mpsc::Sender<Command>,
+    current: Arc<Mutex<Option<MultiplexedConnection>>>,
+    subscribed: HashSet<RoomCode>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut pause = Backoff::new();
+        loop {
+            let lost = Arc::new(Notify::new());
+            // The supervised connection tells of an outage; this one only ends with it.
+            if let Ok(mut connection) = connect(&self.client, self.on_push(lost.clone())).await
+                && self.subscribe_again(&mut connection).await.is_ok()
+            {
+                pause = Backoff::new();
+                self.set_current(Some(connection.clone()));
+                self.sink.interrupted();
+                self.serve(connection, &lost).await;
+                self.set_current(None);
+                tracing::debug!("the feed's connection was lost");
+            }
+            pause.wait().await;
+        }
+    }
+
+    /// Serves commands until the connection gives no sign of life any more.
+    async fn serve(&mut self, mut connection: MultiplexedConnection, lost: &Notify) {
+        loop {
+            let alive = tokio::select! {
+                () = lost.notified() => false,
+                command = self.waiting.recv() => match command {
+                    Some(command) => self.obey(command, &mut connection).await.is_ok(),
+                    None => false,
+                },
+                () = sleep(PING_INTERVAL) => is_alive(&mut connection).await,
+            };
+            if !alive {
+                return;
+            }
+        }
+    }
+
+    async fn obey(
+        &mut self,
+        command: Command,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        match command {
+            Command::Listen(code, done) => {
+                if !self.subscribed.contains(&code) {
+                    send(connection, "SSUBSCRIBE", &[code]).await?;
+                    self.subscribed.insert(code);
+                }
+                // Whoever asked may have given up; nothing is lost by that.
+                let _ = done.send(());
+            }
+            Command::Unlisten(code) => {
+                // Somebody may have come between the last watcher's going and this.
+                if !self.sink.is_watched(code) && self.subscribed.remove(&code) {
+                    send(connection, "SUNSUBSCRIBE", &[code]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe_again(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        self.subscribed.clear();
+        let watched = self.sink.watched();
+        for codes in watched.chunks(CHANNELS_AT_ONCE) {
+            send(connection, "SSUBSCRIBE", codes).await?;
+        }
+        self.subscribed.extend(watched);
+        Ok(())
+    }
+
+    fn set_current(&self, connection: Option<MultiplexedConnection>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// Takes what Redis pushes, in the order of its coming, and never waits.
+    fn on_push(&self, lost: Arc<Notify>) -> impl Fn(PushInfo) + Send + Sync + 'static {
+        let sink = self.sink.clone();
+        let unlisten = self.unlisten.clone();
+        move |push| {
+            if push.kind == PushKind::Disconnection {
+                lost.notify_one();
+                return;
+            }
+            let mut data = push.data.into_iter();
+            let Some(Value::BulkString(channel)) = data.next() else {
+                return;
+            };
+            let Some(code) = keys::room_of_feed(&channel) else {
+                return;
+            };
+            if push.kind == PushKind::SUnsubscribe {
+                // Not at our wish: a slot that moves to another node ends it so.
+                if sink.is_watched(code) {
+                    lost.notify_one();
+                }
+            } else if push.kind == PushKind::SMessage
+                && let Some(Value::BulkString(payload)) = data.next()
+            {
+                match record::event(&payload) {
+                    Ok(event) => {
+                        if !sink.event(code, Arc::new(event)) {
+                            drop(unlisten.try_send(Command::Unlisten(code)));
+                        }
+                    }
+                    // Readers find the gap and catch up.
+                    Err(error) => {
+                        tracing::error!(room.code = %code, %error, "an event was not understood");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    connection: &mut MultiplexedConnection,
+    command: &str,
+    codes: &[RoomCode],
+) -> Result<(), RedisError> {
+    let mut command = redis::cmd(command);
+    for code in codes {
+        command.arg(keys::feed(*code));
+    }
+    command.query_async::<Value>(connection).await.map(drop)
+}

@@ -1,0 +1,753 @@
+//! Rooms in Redis 7 or later: one script, one round trip, for each change.
+
+mod connection;
+mod keys;
+mod listener;
+mod record;
+mod reply;
+mod scripts;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use redis::{
+    Client, ConnectionAddr, IntoConnectionInfo as _, Script, Value, aio::MultiplexedConnection,
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::{
+    connection::{Connection, Effect},
+    listener::Listener,
+    reply::{Reply, number},
+    scripts::Scripts,
+};
+use super::{
+    Answer, Drawing, FeedSink, Join, NewMessage, NewSignal, RepositoryError, RoomCursor,
+    RoomRepository, SavedDrawing, SavedMessage, Since,
+};
+use crate::domain::{
+    BOARD_LIMITS, CatchUp, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
+    SessionId, UserId,
+};
+
+/// How long a tombstone is kept: a tab that was away longer gets a reset.
+const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a session lives without being renewed.
+const SESSION_LEASE: Duration = Duration::from_secs(30);
+
+/// How many calls may be under way at once. More would only wait in Redis, and
+/// each holds its arguments, up to a megabyte.
+const CALLS_IN_FLIGHT: usize = 4_096;
+
+/// How many rooms are read at once where many are.
+const READS_AT_ONCE: usize = 64;
+
+/// How many codes of the index are looked at in one step.
+const INDEX_PAGE: usize = 500;
+
+/// How rooms are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomSettings {
+    /// How long a room lives after its last activity.
+    pub ttl: Duration,
+    /// How many messages it keeps.
+    pub message_limit: usize,
+}
+
+/// The store on Redis.
+pub struct RedisRooms {
+    connection: Connection,
+    listener: Listener,
+    scripts: Scripts,
+    settings: RoomSettings,
+    in_flight: Semaphore,
+}
+
+impl fmt::Debug for RedisRooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisRooms")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address of Redis that can be tried.
+#[derive(Clone)]
+pub struct RedisAddress {
+    client: Client,
+}
+
+impl fmt::Debug for RedisAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RedisAddress")
+            .field(&self.to_string())
+            .finish()
+    }
+}
+
+impl fmt::Display for RedisAddress {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
+            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{host}:{port}"),
+            ConnectionAddr::Unix(path) => write!(f, "redis+unix://{}", path.display()),
+            _ => f.write_str("redis"),
+        }
+    }
+}
+
+impl RedisAddress {
+    /// Takes `redis://`, `rediss://` or `redis+unix://`. The error is a
+    /// sentence that does not repeat the address, which may hold a password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        if url.contains(',') || url.starts_with("redis+sentinel") {
+            return Err(
+                "must name one server; clusters and sentinels are not supported".to_owned(),
+            );
+        }
+        let problem = || "must be redis://, rediss:// or redis+unix://".to_owned();
+        url.into_connection_info().map_err(|_| problem())?;
+        Ok(Self {
+            client: connection::client(url).map_err(|_| problem())?,
+        })
+    }
+}
+
+impl RedisRooms {
+    /// Begins to connect and to listen for `sink`, until `stop`. Redis need not
+    /// be there yet.
+    pub fn open(
+        address: RedisAddress,
+        settings: RoomSettings,
+        sink: Arc<dyn FeedSink>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            connection: Connection::open(address.client.clone(), stop.clone()),
+            listener: Listener::open(address.client, sink, stop),
+            scripts: Scripts::new(),
+            settings,
+            in_flight: Semaphore::new(CALLS_IN_FLIGHT),
+        }
+    }
+
+    /// Calls a script with these keys and arguments.
+    async fn call(
+        &self,
+        effect: Effect,
+        script: &Script,
+        keys: &[String],
+        arguments: &[&str],
+    ) -> Result<Value, RepositoryError> {
+        let mut invocation = script.prepare_invoke();
+        for key in keys {
+            invocation.key(key);
+        }
+        for argument in arguments {
+            invocation.arg(*argument);
+        }
+        let invocation = &invocation;
+        self.run(effect, |mut connection| async move {
+            invocation.invoke_async(&mut connection).await
+        })
+        .await
+    }
+
+    async fn run<T, F>(
+        &self,
+        effect: Effect,
+        call: impl Fn(MultiplexedConnection) -> F,
+    ) -> Result<T, RepositoryError>
+    where
+        F: Future<Output = Result<T, redis::RedisError>>,
+    {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return Err(RepositoryError::Unavailable(
+                "too many calls are under way".to_owned(),
+            ));
+        };
+        self.connection.run(effect, call).await
+    }
+
+    /// Lists a room as active unless it is.
+    async fn list_as_active(
+        &self,
+        code: RoomCode,
+        create_time: u64,
+    ) -> Result<(), RepositoryError> {
+        let mut add = redis::cmd("ZADD");
+        add.arg(keys::ACTIVE_ROOMS)
+            .arg("NX")
+            .arg(create_time)
+            .arg(code.as_str());
+        let add = &add;
+        self.run(Effect::Repeatable, |mut connection| async move {
+            add.query_async::<()>(&mut connection).await
+        })
+        .await
+    }
+
+    /// A room of the index. One that is damaged does not spoil the list.
+    async fn listed(&self, code: RoomCode) -> Result<Listed, RepositoryError> {
+        match self.room(code).await {
+            Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
+            Ok(Err(_)) => Ok(Listed::Gone),
+            Err(RepositoryError::Damaged(problem)) => {
+                tracing::error!(room.code = %code, problem, "a room cannot be listed");
+                Ok(Listed::Damaged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a room is.
+    async fn position(&self, code: RoomCode) -> Result<Option<Position>, RepositoryError> {
+        let mut read = redis::cmd("HMGET");
+        read.arg(keys::room(code)).arg("epoch").arg("revision");
+        let read = &read;
+        let (epoch, revision): (Option<u64>, Option<u64>) = self
+            .run(Effect::Read, |mut connection| async move {
+                read.query_async(&mut connection).await
+            })
+            .await?;
+        Ok(epoch
+            .zip(revision)
+            .map(|(epoch, revision)| Position { epoch, revision }))
+    }
+
+    async fn unlist(&self, code: RoomCode, score: &str) -> Result<(), RepositoryError> {
+        let keys = [keys::ACTIVE_ROOMS.to_owned()];
+        let arguments = [code.as_str(), score];
+        self.call(Effect::Repeatable, &self.scripts.unlist, &keys, &arguments)
+            .await
+            .map(drop)
+    }
+
+    /// Codes of the index with their scores as text, newest first, from below
+    /// a score or from the top.
+    async fn index_page(
+        &self,
+        from: Option<u64>,
+        offset: usize,
+    ) -> Result<Vec<(String, String)>, RepositoryError> {
+        let mut read = redis::cmd("ZREVRANGEBYSCORE");
+        read.arg(keys::ACTIVE_ROOMS)
+            .arg(from.map_or_else(|| "+inf".to_owned(), |score| score.to_string()))
+            .arg("-inf")
+            .arg("WITHSCORES")
+            .arg("LIMIT")
+            .arg(offset)
+            .arg(INDEX_PAGE);
+        let read = &read;
+        // RESP3 answers pairs with a score that is a number.
+        let pairs: Vec<(String, f64)> = self
+            .run(Effect::Read, |mut connection| async move {
+                read.query_async(&mut connection).await
+            })
+            .await?;
+        Ok(pairs
+            .into_iter()
+            .map(|(code, score)| (code, format!("{score:.0}")))
+            .collect())
+    }
+}
+
+/// What became of a room of the index.
+enum Listed {
+    Living(Room),
+    Gone,
+    Damaged,
+}
+
+/// What a script's `mode`, `after epoch` and `after revision` say.
+fn since_arguments(since: Since) -> (&'static str, String, String) {
+    let zero = || "0".to_owned();
+    match since {
+        Since::Arrival => ("fresh", zero(), zero()),
+        Since::Now => ("now", zero(), zero()),
+        Since::Position(position) => (
+            "after",
+            position.epoch.to_string(),
+            position.revision.to_string(),
+        ),
+    }
+}
+
+/// Somebody who arrives sees the living board; so does somebody whose position
+/// could not be served. Others need the tombstones.
+fn living_board(mut catch_up: CatchUp, since: Since) -> CatchUp {
+    if since == Since::Arrival || catch_up.reset {
+        catch_up.elements.retain(|element| !element.is_deleted);
+    }
+    catch_up
+}
+
+fn milliseconds(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn session_text(session: Option<&SessionId>) -> &str {
+    session.map_or("", SessionId::as_str)
+}
+
+fn small(text: &str) -> Result<u32, RepositoryError> {
+    text.parse()
+        .map_err(|_| RepositoryError::Damaged(format!("{text:?} is no small number")))
+}
+
+#[async_trait]
+impl RoomRepository for RedisRooms {
+    async fn claim_code(
+        &self,
+        request: &Request,
+        candidate: RoomCode,
+        taken: Option<RoomCode>,
+    ) -> Result<RoomCode, RepositoryError> {
+        let keys = [keys::creation(request.id.id)];
+        let taken = taken.as_ref().map_or("", RoomCode::as_str);
+        let keep = milliseconds(request.kept_for());
+        let arguments = [candidate.as_str(), taken, &keep];
+        let claimed = self
+            .call(
+                Effect::Repeatable,
+                &self.scripts.claim_code,
+                &keys,
+                &arguments,
+            )
+            .await?;
+        let mut reply = Reply::of(Value::Array(vec![claimed]))?;
+        RoomCode::parse("code", &reply.text()?)
+            .map_err(|_| RepositoryError::Damaged("a claimed code is no code".to_owned()))
+    }
+
+    async fn create_room(
+        &self,
+        code: RoomCode,
+        room: &NewRoom,
+        request: &Request,
+    ) -> Answer<Option<Room>> {
+        let keys = keys::of_room(code, Some(request.id.id));
+        let seats = room.max_participants.number().to_string();
+        let ttl = milliseconds(self.settings.ttl);
+        let keep = milliseconds(request.kept_for());
+        let arguments = [
+            code.as_str(),
+            room.name.as_str(),
+            room.created_by.as_str(),
+            &seats,
+            &ttl,
+            request.fingerprint(),
+            &keep,
+        ];
+        let value = self
+            .call(
+                Effect::Repeatable,
+                &self.scripts.create_room,
+                &keys,
+                &arguments,
+            )
+            .await?;
+        let mut reply = match Reply::decided(value)? {
+            Ok((outcome, _)) if outcome == "taken" => return Ok(Ok(None)),
+            Ok((_, reply)) => reply,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let fields = reply.texts()?;
+        let room = record::room(code, fields, reply.number()?)?;
+        self.list_as_active(code, room.create_time).await?;
+        Ok(Ok(Some(room)))
+    }
+
+    async fn room(&self, code: RoomCode) -> Answer<RoomStats> {
+        let keys = keys::of_room(code, None);
+        let value = self
+            .call(Effect::Read, &self.scripts.room, &keys, &[])
+            .await?;
+        let (_, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let fields = reply.texts()?;
+        let expire_time = reply.number()?;
+        let now = reply.number()?;
+        Ok(Ok(RoomStats {
+            room: record::room(code, fields, expire_time)?,
+            message_count: small(&reply.text()?)?,
+            ttl: expire_time.saturating_sub(now),
+        }))
+    }
+
+    async fn rooms(
+        &self,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
+        let mut rooms: Vec<Room> = Vec::new();
+        let mut offset = 0;
+        loop {
+            let page = self
+                .index_page(after.map(|cursor| cursor.create_time), offset)
+                .await?;
+            let last_page = page.len() < INDEX_PAGE;
+            offset += page.len();
+            let listed = page.into_iter().filter_map(|(code, score)| {
+                let code = RoomCode::parse("code", &code).ok()?;
+                // Within a millisecond Redis lists by code, descending.
+                let seen = after.is_some_and(|cursor| {
+                    score == cursor.create_time.to_string() && code >= cursor.code
+                });
+                (!seen).then_some((code, score))
+            });
+            let mut living = stream::iter(listed)
+                .map(|(code, score)| async move { Ok((code, score, self.listed(code).await?)) })
+                .buffered(READS_AT_ONCE);
+            while let Some((code, score, listed)) = living.try_next().await? {
+                match listed {
+                    Listed::Living(room) => rooms.push(room),
+                    Listed::Gone => self.unlist(code, &score).await?,
+                    Listed::Damaged => {}
+                }
+                if rooms.len() > limit {
+                    // One more than asked for: there is a next page.
+                    rooms.pop();
+                    let next = rooms.last().map(|room| RoomCursor {
+                        create_time: room.create_time,
+                        code: room.code,
+                    });
+                    return Ok((rooms, next));
+                }
+            }
+            if last_page {
+                return Ok((rooms, None));
+            }
+        }
+    }
+
+    async fn delete_room(&self, code: RoomCode) -> Answer<()> {
+        let keys = keys::of_room(code, None);
+        let value = self
+            .call(Effect::Repeatable, &self.scripts.delete_room, &keys, &[])
+            .await?;
+        match Reply::decided(value)? {
+            Ok((_, mut reply)) => {
+                self.unlist(code, &reply.text()?).await?;
+                Ok(Ok(()))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    async fn join(&self, join: &Join) -> Answer<CatchUp> {
+        let keys = keys::of_room(join.code, None);
+        let (mode, epoch, revision) = since_arguments(join.since);
+        let lease = milliseconds(SESSION_LEASE);
+        let limit = join.message_limit.to_string();
+        let arguments = [
+            join.session.as_str(),
+            join.participant.user_id.as_str(),
+            join.participant.username.as_str(),
+            &lease,
+            mode,
+            &epoch,
+            &revision,
+            &limit,
+        ];
+        let value = self
+            .call(Effect::Repeatable, &self.scripts.join, &keys, &arguments)
+            .await?;
+        let (_, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let catch_up = record::catch_up(join.code, reply.list()?)?;
+        // The index repairs itself; a join does not fail for it.
+        if let Err(error) = self
+            .list_as_active(join.code, catch_up.room.create_time)
+            .await
+        {
+            tracing::debug!(room.code = %join.code, %error, "the index was not repaired");
+        }
+        Ok(Ok(living_board(catch_up, join.since)))
+    }
+
+    async fn leave(&self, code: RoomCode, user: &UserId, session: &SessionId) -> Answer<()> {
+        let keys = keys::of_room(code, None);
+        let arguments = [session.as_str(), user.as_str()];
+        let value = self
+            .call(Effect::Repeatable, &self.scripts.leave, &keys, &arguments)
+            .await?;
+        Ok(Reply::decided(value)?.map(drop))
+    }
+
+    async fn save_message(&self, message: &NewMessage) -> Answer<SavedMessage> {
+        let keys = keys::of_room(message.code, Some(message.request.id.id));
+        let id = Uuid::new_v4();
+        let id_text = id.to_string();
+        let (head, tail) = record::message_around(id, message);
+        let keep = milliseconds(message.request.kept_for());
+        let limit = self.settings.message_limit.to_string();
+        let arguments = [
+            session_text(message.session.as_ref()),
+            message.author.user_id.as_str(),
+            message.request.fingerprint(),
+            &keep,
+            &limit,
+            &id_text,
+            message.author.username.as_str(),
+            &head,
+            &tail,
+        ];
+        let value = self
+            .call(
+                Effect::Repeatable,
+                &self.scripts.save_message,
+                &keys,
+                &arguments,
+            )
+            .await?;
+        let (outcome, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let epoch = reply.number()?;
+        let duplicate = outcome == "duplicate";
+        // The request's content is the first one's, so only what the store chose
+        // then, and the author's name then, is read back.
+        let (revision, id, username) = if duplicate {
+            let first = reply.text()?;
+            let mut parts = first.splitn(3, ' ');
+            let mut part = || {
+                parts.next().ok_or_else(|| {
+                    RepositoryError::Damaged("the record of a request is cut off".to_owned())
+                })
+            };
+            let revision = number(part()?)?;
+            let id = part()?.parse().map_err(|_| {
+                RepositoryError::Damaged("the record of a request has no id".to_owned())
+            })?;
+            (revision, id, part()?.to_owned())
+        } else {
+            (
+                reply.number()?,
+                id,
+                message.author.username.as_str().to_owned(),
+            )
+        };
+        let message = Message {
+            id,
+            user_id: message.author.user_id.as_str().to_owned(),
+            username,
+            text: message.text.as_str().to_owned(),
+            timestamp: revision / 1_000,
+            revision,
+            request_id: message.request.own_id(),
+        };
+        // Our own retry of a call whose first answer was lost is no duplicate to
+        // whoever gave no id.
+        let duplicate = duplicate && message.request_id.is_some();
+        Ok(Ok(SavedMessage {
+            message,
+            epoch,
+            duplicate,
+        }))
+    }
+
+    async fn messages(
+        &self,
+        code: RoomCode,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<(Vec<Message>, bool)> {
+        let kept = self.settings.message_limit;
+        // Without a bound one more than asked for tells whether there are older ones.
+        let last = if before.is_some() {
+            kept
+        } else {
+            limit.min(kept)
+        };
+        let keys = keys::of_room(code, None);
+        let value = self
+            .call(
+                Effect::Read,
+                &self.scripts.messages,
+                &keys,
+                &[&last.to_string()],
+            )
+            .await?;
+        let stored = match Reply::decided(value)? {
+            Ok((_, mut reply)) => reply.texts()?,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut messages = Vec::with_capacity(limit + 1);
+        for json in &stored {
+            let message = record::message(json)?;
+            if before.is_none_or(|revision| message.revision < revision) {
+                messages.push(message);
+            }
+            if messages.len() > limit {
+                break;
+            }
+        }
+        let more = messages.len() > limit;
+        messages.truncate(limit);
+        messages.reverse();
+        Ok(Ok((messages, more)))
+    }
+
+    async fn save_whiteboard(&self, drawing: &Drawing) -> Answer<SavedDrawing> {
+        let keys = keys::of_room(drawing.code, Some(drawing.request.id.id));
+        let mut arguments = vec![
+            session_text(drawing.session.as_ref()).to_owned(),
+            drawing.user.as_str().to_owned(),
+            drawing.request.fingerprint().to_owned(),
+            milliseconds(drawing.request.kept_for()),
+            BOARD_LIMITS.board_elements.to_string(),
+            BOARD_LIMITS.board_bytes.to_string(),
+            TOMBSTONE_AGE.as_micros().to_string(),
+        ];
+        for element in &drawing.elements {
+            arguments.extend([
+                element.id.clone(),
+                element.version.to_string(),
+                element.version_nonce.to_string(),
+                u8::from(element.is_deleted).to_string(),
+                element.json.clone(),
+            ]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let value = self
+            .call(
+                Effect::Repeatable,
+                &self.scripts.save_whiteboard,
+                &keys,
+                &arguments,
+            )
+            .await?;
+        let (outcome, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let epoch = reply.number()?;
+        let duplicate = outcome == "duplicate";
+        let (revision, accepted, rejected) = if duplicate {
+            let first = reply.text()?;
+            let mut parts = first.split(' ').map(number);
+            let mut part = || {
+                parts.next().unwrap_or_else(|| {
+                    Err(RepositoryError::Damaged(
+                        "the record of a request is cut off".to_owned(),
+                    ))
+                })
+            };
+            (part()?, part()?, part()?)
+        } else {
+            (reply.number()?, reply.number()?, reply.number()?)
+        };
+        Ok(Ok(SavedDrawing {
+            position: (revision > 0).then_some(Position { epoch, revision }),
+            accepted: small(&accepted.to_string())?,
+            rejected: small(&rejected.to_string())?,
+            winners: record::elements(&reply.texts()?)?,
+            duplicate: duplicate && !drawing.request.id.transient,
+        }))
+    }
+
+    async fn signal(&self, signal: &NewSignal) -> Answer<()> {
+        let keys = keys::of_room(signal.code, None);
+        let arguments = [
+            session_text(signal.session.as_ref()),
+            signal.from.user_id.as_str(),
+            signal.from.username.as_str(),
+            signal.kind.as_str(),
+            &signal.json,
+        ];
+        let value = self
+            .call(Effect::Once, &self.scripts.signal, &keys, &arguments)
+            .await?;
+        Ok(Reply::decided(value)?.map(drop))
+    }
+
+    async fn catch_up(
+        &self,
+        code: RoomCode,
+        since: Since,
+        message_limit: usize,
+    ) -> Answer<CatchUp> {
+        let keys = keys::of_room(code, None);
+        let (mode, epoch, revision) = since_arguments(since);
+        let limit = message_limit.to_string();
+        let arguments = [mode, &epoch, &revision, &limit];
+        let value = self
+            .call(Effect::Read, &self.scripts.catch_up, &keys, &arguments)
+            .await?;
+        let (_, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(Ok(living_board(
+            record::catch_up(code, reply.list()?)?,
+            since,
+        )))
+    }
+
+    async fn positions(
+        &self,
+        codes: &[RoomCode],
+    ) -> Result<Vec<Option<Position>>, RepositoryError> {
+        stream::iter(codes.to_vec())
+            .map(|code| self.position(code))
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn sweep(&self) -> Result<usize, RepositoryError> {
+        let (mut offset, mut removed) = (0, 0);
+        loop {
+            let page = self.index_page(None, offset).await?;
+            let last_page = page.len() < INDEX_PAGE;
+            let count = page.len();
+            let dead = stream::iter(page)
+                .map(|(code, score)| async move {
+                    let Ok(code) = RoomCode::parse("code", &code) else {
+                        return Ok(None);
+                    };
+                    let gone = self.position(code).await?.is_none();
+                    Ok::<_, RepositoryError>(gone.then_some((code, score)))
+                })
+                .buffered(READS_AT_ONCE)
+                .try_filter_map(|dead| async move { Ok(dead) })
+                .try_collect::<Vec<_>>()
+                .await?;
+            for (code, score) in &dead {
+                self.unlist(*code, score).await?;
+            }
+            removed += dead.len();
+            offset += count - dead.len();
+            if last_page {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError> {
+        self.listener.listen(code).await
+    }
+
+    fn unlisten(&self, code: RoomCode) {
+        self.listener.unlisten(code);
+    }
+
+    async fn settle(&self, _code: RoomCode) -> Result<(), RepositoryError> {
+        self.listener.settle().await
+    }
+
+    fn availability(&self) -> watch::Receiver<bool> {
+        self.connection.availability()
+    }
+}

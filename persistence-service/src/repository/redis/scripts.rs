@@ -1,0 +1,49 @@
+//! The scripts, one for each change, loaded once and called by their digest.
+
+use redis::Script;
+
+/// All scripts.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) claim_code: Script,
+    pub(super) create_room: Script,
+    pub(super) room: Script,
+    pub(super) delete_room: Script,
+    pub(super) join: Script,
+    pub(super) leave: Script,
+    pub(super) messages: Script,
+    pub(super) save_message: Script,
+    pub(super) save_whiteboard: Script,
+    pub(super) signal: Script,
+    pub(super) catch_up: Script,
+    pub(super) unlist: Script,
+}
+
+macro_rules! of_room {
+    ($name:literal) => {
+        Script::new(concat!(
+            include_str!("lua/prelude.lua"),
+            "\n",
+            include_str!(concat!("lua/", $name))
+        ))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            claim_code: Script::new(include_str!("lua/claim_code.lua")),
+            create_room: of_room!("create_room.lua"),
+            room: of_room!("room.lua"),
+            delete_room: of_room!("delete_room.lua"),
+            join: of_room!("join.lua"),
+            leave: of_room!("leave.lua"),
+            messages: of_room!("messages.lua"),
+            save_message: of_room!("save_message.lua"),
+            save_whiteboard: of_room!("save_whiteboard.lua"),
+            signal: of_room!("signal.lua"),
+            catch_up: of_room!("catch_up.lua"),
+            unlist: Script::new(include_str!("lua/unlist.lua")),
+        }
+    }
+}

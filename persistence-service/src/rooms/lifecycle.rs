@@ -1,0 +1,137 @@
+use rand::Rng as _;
+
+use super::{RoomError, Rooms};
+use crate::{
+    domain::{Invalid, NewRoom, Request, Room, RoomCode, RoomStats},
+    repository::RoomCursor,
+};
+
+/// How many codes are tried. With half of all codes taken, the chance that all
+/// of them are is one in four billion.
+const CODE_ATTEMPTS: usize = 32;
+
+/// Which part of the list of rooms to read.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomPageRequest {
+    limit: usize,
+    after: Option<RoomCursor>,
+}
+
+impl RoomPageRequest {
+    /// Takes a page size (0: 100; at most 1,000) and token as they came.
+    pub fn parse(page_size: i32, page_token: &str) -> Result<Self, Invalid> {
+        let limit = match usize::try_from(page_size) {
+            Err(_) => return Err(Invalid::new("page_size", "must not be negative")),
+            Ok(0) => 100,
+            Ok(size) => size.min(1_000),
+        };
+        let after = if page_token.is_empty() {
+            None
+        } else {
+            Some(parse_cursor(page_token)?)
+        };
+        Ok(Self { limit, after })
+    }
+}
+
+/// A part of the list of rooms.
+#[derive(Debug)]
+pub struct RoomPage {
+    /// Living rooms, newest first.
+    pub rooms: Vec<Room>,
+    /// What to ask the next page with; empty on the last one.
+    pub next_page_token: String,
+}
+
+impl Rooms {
+    /// Creates a room under a code that no living room has.
+    pub async fn create(&self, room: NewRoom) -> Result<Room, RoomError> {
+        let seats = room.max_participants.number().to_string();
+        let request = Request::new(
+            room.request_id,
+            "CreateRoom",
+            room.created_by.as_str(),
+            [room.name.as_str(), &seats],
+        );
+        let mut taken = None;
+        for _ in 0..CODE_ATTEMPTS {
+            let mut code = candidate();
+            // Nobody can repeat a request whose id only this call knows.
+            if !request.id.transient {
+                code = self.repository.claim_code(&request, code, taken).await?;
+            }
+            if let Some(room) = self.repository.create_room(code, &room, &request).await?? {
+                return Ok(room);
+            }
+            taken = Some(code);
+        }
+        Err(RoomError::NoFreeCode)
+    }
+
+    /// Returns a room with how much it holds.
+    pub async fn stats(&self, code: RoomCode) -> Result<RoomStats, RoomError> {
+        Ok(self.repository.room(code).await??)
+    }
+
+    /// Lists living rooms, newest first.
+    pub async fn list(&self, page: RoomPageRequest) -> Result<RoomPage, RoomError> {
+        let (rooms, next) = self.repository.rooms(page.after, page.limit).await?;
+        Ok(RoomPage {
+            rooms,
+            next_page_token: next.map(cursor_text).unwrap_or_default(),
+        })
+    }
+
+    /// Deletes a room with all it holds.
+    pub async fn delete(&self, code: RoomCode) -> Result<(), RoomError> {
+        Ok(self.repository.delete_room(code).await??)
+    }
+}
+
+fn candidate() -> RoomCode {
+    let mut random = rand::rng();
+    loop {
+        let number = random.random_range(RoomCode::FIRST..=RoomCode::LAST);
+        if let Some(code) = RoomCode::from_number(number) {
+            return code;
+        }
+    }
+}
+
+fn cursor_text(cursor: RoomCursor) -> String {
+    format!("{}-{}", cursor.create_time, cursor.code)
+}
+
+fn parse_cursor(token: &str) -> Result<RoomCursor, Invalid> {
+    let invalid = || Invalid::new("page_token", "must be a token of a page before");
+    let (create_time, code) = token.split_once('-').ok_or_else(invalid)?;
+    Ok(RoomCursor {
+        create_time: create_time.parse().map_err(|_| invalid())?,
+        code: RoomCode::parse("page_token", code).map_err(|_| invalid())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_survives_the_round_trip_and_garbage_is_refused() {
+        let cursor = RoomCursor {
+            create_time: 1_762_345_678_901,
+            code: RoomCode::from_number(7_000).unwrap(),
+        };
+        assert_eq!(parse_cursor(&cursor_text(cursor)).unwrap(), cursor);
+        for bad in ["x", "1-2", "-", "9999999999999999999999-001000"] {
+            assert!(RoomPageRequest::parse(0, bad).is_err(), "{bad}");
+        }
+        assert!(RoomPageRequest::parse(-1, "").is_err());
+    }
+
+    #[test]
+    fn a_candidate_is_never_a_reserved_code() {
+        for _ in 0..10_000 {
+            assert!(candidate().as_str() >= "001000");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use super::{RoomError, Rooms};
+use crate::{
+    domain::{
+        BOARD_LIMITS, CatchUp, ElementChange, Invalid, Position, Request, RequestId, RoomCode,
+        SessionId, UserId,
+    },
+    repository::{Drawing, SavedDrawing, Since},
+};
+
+impl Rooms {
+    /// Merges elements, given as their JSON, into the board.
+    pub async fn save_whiteboard(
+        &self,
+        code: RoomCode,
+        user: UserId,
+        session: Option<SessionId>,
+        elements: &[String],
+        request_id: RequestId,
+    ) -> Result<SavedDrawing, RoomError> {
+        let too_large =
+            |problem: String| Err(RoomError::TooLarge(Invalid::new("elements", problem)));
+        if elements.len() > BOARD_LIMITS.change_elements {
+            return too_large(format!("must be at most {}", BOARD_LIMITS.change_elements));
+        }
+        if elements.iter().map(String::len).sum::<usize>() > BOARD_LIMITS.change_bytes {
+            return too_large(format!(
+                "must be at most {} bytes",
+                BOARD_LIMITS.change_bytes
+            ));
+        }
+        let request = Request::new(
+            request_id,
+            "SaveWhiteboard",
+            user.as_str(),
+            elements.iter().map(String::as_str),
+        );
+        let elements = ElementChange::parse_all("elements", elements.iter().map(String::as_str))?;
+        let drawing = Drawing {
+            code,
+            user,
+            session,
+            elements,
+            request,
+        };
+        Ok(self.repository.save_whiteboard(&drawing).await??)
+    }
+
+    /// Returns the living board, or what changed on it after a position.
+    pub async fn whiteboard(
+        &self,
+        code: RoomCode,
+        after: Option<Position>,
+    ) -> Result<CatchUp, RoomError> {
+        let since = after.map_or(Since::Arrival, Since::Position);
+        // Messages are not asked for; one is the least that the store reads.
+        Ok(self.repository.catch_up(code, since, 1).await??)
+    }
+}
