@@ -1,0 +1,24 @@
+//! Starts what the tests need: a Redis of their own, and rooms in it.
+
+mod redis_server;
+mod rooms;
+
+pub use redis_server::RedisServer;
+pub use rooms::{Store, change, drawing, join, message, new_room, participant, rectangle, request};
+
+use std::time::Duration;
+
+/// How long anything may take before a test calls it missing.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Waits for something that must come.
+///
+/// # Panics
+///
+/// Where it does not come in time.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not come within {DEADLINE:?}"),
+    }
+}

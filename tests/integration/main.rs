@@ -1,0 +1,9 @@
+//! What a store of rooms promises, and the feed over it, against a real Redis.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod contract;
+mod documents;
+mod feed;
+mod redis;
+mod service;

@@ -1,0 +1,315 @@
+//! What stands in Redis, as its operators see it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use persistence_service::{domain::RoomCode, repository::RepositoryError};
+use roomkeeper_tests::{Store, drawing, join, message, rectangle, soon};
+
+/// The keys of a room but those of its requests, with when they end.
+async fn expiries(store: &Store, code: RoomCode) -> BTreeMap<String, i64> {
+    let keys: Vec<String> = store
+        .redis
+        .run(&["KEYS", &format!("room:{{{code}}}*")])
+        .await;
+    let mut expiries = BTreeMap::new();
+    for key in keys.into_iter().filter(|key| !key.contains(":request:")) {
+        let instant: i64 = store.redis.run(&["PEXPIRETIME", &key]).await;
+        expiries.insert(key, instant);
+    }
+    expiries
+}
+
+async fn fill(store: &Store, code: RoomCode) {
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .rooms
+        .save_message(&message(code, "ann", "hi"))
+        .await
+        .unwrap()
+        .unwrap();
+    let elements = [
+        rectangle("a", 1, 1, ""),
+        rectangle("b", 1, 1, r#","isDeleted":true"#),
+    ];
+    store
+        .rooms
+        .save_whiteboard(&drawing(code, "ann", &elements))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_key_of_a_room_ends_at_one_instant_which_activity_moves() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    fill(&store, code).await;
+    let mut last = 0;
+    for activity in ["message", "drawing", "join", "leave"] {
+        match activity {
+            "message" => {
+                store
+                    .rooms
+                    .save_message(&message(code, "ann", "more"))
+                    .await
+                    .unwrap()
+                    .unwrap();
+            }
+            "drawing" => {
+                let elements = [rectangle("a", 2, 1, "")];
+                store
+                    .rooms
+                    .save_whiteboard(&drawing(code, "ann", &elements))
+                    .await
+                    .unwrap()
+                    .unwrap();
+            }
+            "join" => {
+                store
+                    .rooms
+                    .join(&join(code, "bob", "b"))
+                    .await
+                    .unwrap()
+                    .unwrap();
+            }
+            _ => {
+                let bob = join(code, "bob", "b");
+                store
+                    .rooms
+                    .leave(code, &bob.participant.user_id, &bob.session)
+                    .await
+                    .unwrap()
+                    .unwrap();
+            }
+        }
+        let expiries = expiries(&store, code).await;
+        assert_eq!(expiries.len(), 10, "{expiries:?}");
+        let instants: Vec<_> = expiries.values().collect();
+        assert!(
+            instants.iter().all(|i| *i == instants[0]),
+            "{activity}: {expiries:?}"
+        );
+        assert!(*instants[0] > last, "{activity} is an activity");
+        last = *instants[0];
+    }
+}
+
+#[tokio::test]
+async fn a_room_nobody_touches_is_gone_whole_and_from_the_index() {
+    let store = Store::with_ttl(Duration::from_millis(300)).await;
+    let code = store.room().await;
+    fill(&store, code).await;
+    let gone = async {
+        loop {
+            let keys: Vec<String> = store.redis.run(&["KEYS", "room:*"]).await;
+            if keys.is_empty() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the room", gone).await;
+    let listed: i64 = store.redis.run(&["ZCARD", "rooms:active"]).await;
+    assert_eq!(listed, 1);
+    assert_eq!(store.rooms.sweep().await.unwrap(), 1);
+    let listed: i64 = store.redis.run(&["ZCARD", "rooms:active"]).await;
+    assert_eq!(listed, 0);
+}
+
+#[tokio::test]
+async fn the_index_is_repaired_by_the_next_join() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    let _: i64 = store.redis.run(&["DEL", "rooms:active"]).await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let (rooms, _) = store.rooms.rooms(None, 10).await.unwrap();
+    assert_eq!(rooms.len(), 1);
+}
+
+#[tokio::test]
+async fn what_stands_in_redis_has_the_documented_shapes() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    fill(&store, code).await;
+    let room = format!("room:{{{code}}}");
+    let participants: BTreeMap<String, String> = store
+        .redis
+        .run(&["HGETALL", &format!("{room}:participants")])
+        .await;
+    assert_eq!(participants, [("ann".to_owned(), "ann".to_owned())].into());
+    let count: String = store.redis.run(&["HGET", &room, "participantCount"]).await;
+    assert_eq!(count, "1");
+    let stored: Vec<String> = store
+        .redis
+        .run(&["LRANGE", &format!("{room}:messages"), "0", "-1"])
+        .await;
+    let json: serde_json::Value = serde_json::from_str(&stored[0]).unwrap();
+    for field in [
+        "id",
+        "roomId",
+        "userId",
+        "username",
+        "message",
+        "timestamp",
+        "revision",
+    ] {
+        assert!(!json[field].is_null(), "{field}");
+    }
+    let element: String = store
+        .redis
+        .run(&["HGET", &format!("{room}:whiteboard"), "a"])
+        .await;
+    assert!(element.ends_with(&rectangle("a", 1, 1, "")), "{element}");
+}
+
+#[tokio::test]
+async fn a_revision_follows_the_last_one_where_the_clock_has_not_moved_past_it() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    let ahead = 9_000_000_000_000_000_u64;
+    let room = format!("room:{{{code}}}");
+    let _: i64 = store
+        .redis
+        .run(&["HSET", &room, "revision", &ahead.to_string()])
+        .await;
+    let saved = store
+        .rooms
+        .save_message(&message(code, "ann", "hi"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(saved.message.revision, ahead + 1);
+    let stored: String = store.redis.run(&["HGET", &room, "revision"]).await;
+    assert_eq!(stored, (ahead + 1).to_string());
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_writes_whole_and_lets_people_leave() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    fill(&store, code).await;
+    let _: String = store
+        .redis
+        .run(&["CONFIG", "SET", "maxmemory", "1mb"])
+        .await;
+    let before = store.rooms.positions(&[code]).await.unwrap();
+    let refused = store
+        .rooms
+        .save_message(&message(code, "ann", "no room"))
+        .await;
+    assert!(matches!(refused, Err(RepositoryError::Full)), "{refused:?}");
+    assert_eq!(store.rooms.positions(&[code]).await.unwrap(), before);
+    assert_eq!(
+        store
+            .rooms
+            .messages(code, None, 50)
+            .await
+            .unwrap()
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
+    let ann = join(code, "ann", "a");
+    store
+        .rooms
+        .leave(code, &ann.participant.user_id, &ann.session)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store
+            .rooms
+            .room(code)
+            .await
+            .unwrap()
+            .unwrap()
+            .room
+            .participant_count,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_the_wrong_type_fails_its_room_alone_and_changes_nothing() {
+    let store = Store::start().await;
+    let [broken, sound] = [store.room().await, store.room().await];
+    fill(&store, broken).await;
+    let room = format!("room:{{{broken}}}");
+    for part in ["messages", "whiteboard", "sessions"] {
+        let key = format!("{room}:{part}");
+        let _: i64 = store.redis.run(&["DEL", &key]).await;
+        let _: String = store.redis.run(&["SET", &key, "garbage"]).await;
+        let before = store.rooms.positions(&[broken]).await.unwrap();
+        let failed = match part {
+            "messages" => store
+                .rooms
+                .save_message(&message(broken, "ann", "x"))
+                .await
+                .map(drop),
+            "whiteboard" => {
+                let drawing = drawing(broken, "ann", &[rectangle("z", 1, 1, "")]);
+                store.rooms.save_whiteboard(&drawing).await.map(drop)
+            }
+            _ => store.rooms.join(&join(broken, "bob", "b")).await.map(drop),
+        };
+        assert!(
+            matches!(failed, Err(RepositoryError::Damaged(_))),
+            "{part}: {failed:?}"
+        );
+        assert_eq!(
+            store.rooms.positions(&[broken]).await.unwrap(),
+            before,
+            "{part}"
+        );
+    }
+    fill(&store, sound).await;
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_where_redis_forgot_them() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    fill(&store, code).await;
+    let _: String = store.redis.run(&["SCRIPT", "FLUSH"]).await;
+    fill(&store, store.room().await).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_crash_of_redis() {
+    let mut store = Store::start().await;
+    let code = store.room().await;
+    for i in 0..50 {
+        store
+            .rooms
+            .save_message(&message(code, "ann", &format!("m{i}")))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    store.redis.kill();
+    store.redis.restart().await;
+    let mut available = store.rooms.availability();
+    soon("the store", available.wait_for(|&up| up))
+        .await
+        .unwrap();
+    let read = async {
+        loop {
+            // The first call after the crash may meet the old connection.
+            if let Ok(Ok(page)) = store.rooms.messages(code, None, 100).await {
+                break page;
+            }
+        }
+    };
+    assert_eq!(soon("the messages", read).await.0.len(), 50);
+}

@@ -1,0 +1,329 @@
+//! The program's gRPC face.
+
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use persistence_service::{app, config::Config};
+use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
+use roomkeeper_tests::{RedisServer, soon};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+struct Service {
+    client: RoomServiceClient<Channel>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+async fn start(redis_url: &str) -> Service {
+    let config = Config::try_parse_from(["persistence-service", "--redis-url", redis_url]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel();
+    let running = tokio::spawn(async move {
+        app::run(config, listener, async { drop(stopped.await) })
+            .await
+            .unwrap();
+    });
+    let client = RoomServiceClient::connect(address).await.unwrap();
+    Service {
+        client,
+        stop,
+        running,
+    }
+}
+
+/// Creates a room as soon as the service is connected to its store.
+async fn room(client: &mut RoomServiceClient<Channel>) -> String {
+    let create = async {
+        loop {
+            let request = proto::CreateRoomRequest {
+                name: "A room".to_owned(),
+                created_by: "Ann".to_owned(),
+                ..Default::default()
+            };
+            if let Ok(response) = client.create_room(request).await {
+                break response.into_inner().room.unwrap().code;
+            }
+        }
+    };
+    soon("a room", create).await
+}
+
+fn said(code: &str, text: &str) -> proto::SaveMessageRequest {
+    proto::SaveMessageRequest {
+        room_code: code.to_owned(),
+        user_id: "ann".to_owned(),
+        username: "Ann".to_owned(),
+        text: text.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status
+        .get_error_details()
+        .error_info()
+        .unwrap()
+        .reason
+        .clone()
+}
+
+#[tokio::test]
+async fn bad_input_is_answered_with_its_field() {
+    let redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let code = room(&mut service.client).await;
+    let mut field = async |request: proto::SaveMessageRequest| {
+        let status = service.client.save_message(request).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::InvalidArgument, "INVALID_ARGUMENT")
+        );
+        status
+            .get_error_details()
+            .bad_request()
+            .unwrap()
+            .field_violations[0]
+            .field
+            .clone()
+    };
+    assert_eq!(field(said("12345", "hi")).await, "room_code");
+    assert_eq!(field(said(&code, " ")).await, "text");
+    assert_eq!(field(said(&code, &"x".repeat(4_001))).await, "text");
+    let long = "x".repeat(41);
+    assert_eq!(
+        field(proto::SaveMessageRequest {
+            username: long,
+            ..said(&code, "hi")
+        })
+        .await,
+        "username"
+    );
+    let id = "x".repeat(129);
+    assert_eq!(
+        field(proto::SaveMessageRequest {
+            user_id: id,
+            ..said(&code, "hi")
+        })
+        .await,
+        "user_id"
+    );
+    let session = "a b".to_owned();
+    assert_eq!(
+        field(proto::SaveMessageRequest {
+            session_id: session,
+            ..said(&code, "hi")
+        })
+        .await,
+        "session_id"
+    );
+    let request = "7".to_owned();
+    assert_eq!(
+        field(proto::SaveMessageRequest {
+            request_id: request,
+            ..said(&code, "hi")
+        })
+        .await,
+        "request_id"
+    );
+
+    let status = service
+        .client
+        .save_message(said("999999", "hi"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::NotFound, "ROOM_NOT_FOUND")
+    );
+}
+
+#[tokio::test]
+async fn one_bad_element_refuses_the_whole_change() {
+    let redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let code = room(&mut service.client).await;
+    let element = |id: &str, extra: &str| proto::Element {
+        json: format!(r#"{{"id":"{id}","type":"line","version":1,"versionNonce":1{extra}}}"#),
+        ..Default::default()
+    };
+    let draw = |elements| proto::SaveWhiteboardRequest {
+        room_code: code.clone(),
+        user_id: "ann".to_owned(),
+        elements,
+        ..Default::default()
+    };
+    let deep = format!(r#","x":{}{}"#, "[".repeat(64), "]".repeat(64));
+    for bad in [
+        element("a", ""),
+        element("b", r#","type":"line""#),
+        element("b", &deep),
+        element("b", r#","link":"javascript:alert(1)""#),
+        proto::Element {
+            json: "null".to_owned(),
+            ..Default::default()
+        },
+    ] {
+        let status = service
+            .client
+            .save_whiteboard(draw(vec![element("a", ""), bad]))
+            .await
+            .unwrap_err();
+        assert_eq!(reason(&status), "INVALID_ARGUMENT", "{status:?}");
+        assert!(
+            status.message().contains("elements[1]"),
+            "{}",
+            status.message()
+        );
+    }
+    let many = (0..5_001).map(|i| element(&format!("e{i}"), "")).collect();
+    let status = service
+        .client
+        .save_whiteboard(draw(many))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&status), "PAYLOAD_TOO_LARGE");
+    let large = vec![element(
+        "a",
+        &format!(r#","text":"{}""#, "x".repeat(1 << 20)),
+    )];
+    let status = service
+        .client
+        .save_whiteboard(draw(large))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&status), "PAYLOAD_TOO_LARGE");
+    let board = service
+        .client
+        .get_whiteboard(proto::GetWhiteboardRequest {
+            room_code: code.clone(),
+            after: None,
+        })
+        .await
+        .unwrap();
+    assert!(board.into_inner().elements.is_empty());
+}
+
+#[tokio::test]
+async fn without_redis_calls_are_answered_as_unavailable_and_recover_by_themselves() {
+    let mut redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let code = room(&mut service.client).await;
+    redis.kill();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let status = service
+            .client
+            .save_message(said(&code, "lost"))
+            .await
+            .unwrap_err();
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "answered within two seconds"
+        );
+        assert!(
+            ["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"].contains(&reason(&status).as_str()),
+            "{status:?}"
+        );
+    }
+    let status = service
+        .client
+        .save_message(said(&code, "lost"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unavailable, "STORE_UNAVAILABLE")
+    );
+    redis.restart().await;
+    let recovered = async {
+        while service
+            .client
+            .save_message(said(&code, "back"))
+            .await
+            .is_err()
+        {}
+    };
+    soon("the recovery", recovered).await;
+}
+
+#[tokio::test]
+async fn one_stream_carries_many_rooms_and_ends_when_the_service_drains() {
+    use proto::{watch_rooms_request::Command, watch_rooms_response::Frame};
+
+    let redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let codes = [
+        room(&mut service.client).await,
+        room(&mut service.client).await,
+    ];
+    let (commands, outgoing) = tokio::sync::mpsc::channel(8);
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let watch = |id, code: &str| proto::WatchRoomsRequest {
+        command: Some(Command::Watch(proto::Watch {
+            watch_id: id,
+            room_code: code.to_owned(),
+            after: None,
+        })),
+    };
+    commands.send(watch(7, &codes[0])).await.unwrap();
+    commands.send(watch(8, &codes[1])).await.unwrap();
+    commands.send(watch(9, "999999")).await.unwrap();
+    commands.send(watch(10, "nonsense")).await.unwrap();
+    let mut frames = service
+        .client
+        .watch_rooms(outgoing)
+        .await
+        .unwrap()
+        .into_inner();
+    let mut next = async || {
+        let frame = soon("a frame", frames.message()).await.unwrap();
+        frame.map(|frame| (frame.watch_id, frame.frame.unwrap()))
+    };
+    let mut closed = Vec::new();
+    let mut live = Vec::new();
+    for _ in 0..4 {
+        match next().await.unwrap() {
+            (id, Frame::CaughtUp(_)) => live.push(id),
+            (id, Frame::Closed(why)) => closed.push((id, why.reason())),
+            (id, Frame::Event(event)) => panic!("{id}: {event:?}"),
+        }
+    }
+    live.sort_unstable();
+    closed.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(live, [7, 8]);
+    assert_eq!(
+        closed,
+        [
+            (9, proto::CloseReason::NotFound),
+            (10, proto::CloseReason::Invalid)
+        ]
+    );
+
+    service
+        .client
+        .save_message(said(&codes[1], "hi"))
+        .await
+        .unwrap();
+    assert!(matches!(next().await.unwrap(), (8, Frame::Event(_))));
+
+    commands
+        .send(proto::WatchRoomsRequest {
+            command: Some(Command::Unwatch(proto::Unwatch { watch_id: 8 })),
+        })
+        .await
+        .unwrap();
+    service.stop.send(()).unwrap();
+    let mut drained = false;
+    while let Some((id, frame)) = next().await {
+        if let (7, Frame::Closed(why)) = (id, frame) {
+            drained = why.reason() == proto::CloseReason::Draining;
+        }
+    }
+    assert!(drained);
+    soon("the end of the program", service.running)
+        .await
+        .unwrap();
+}
