@@ -1,0 +1,115 @@
+//! The gateway as a whole: what is made of the settings, how it runs, and how it stops.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::Router;
+use socketioxide::SocketIo;
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    http::{self, Http},
+    persistence::Persistence,
+    server,
+    socket::Gateway,
+};
+
+/// How long sockets have to hear that the gateway goes away.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// How long sockets may stay to hear the answers to what they have sent.
+const ANSWERS: Duration = Duration::from_millis(500);
+
+/// How long closing the sockets may take: one that does not read is cut after that.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// How long their sessions may take to leave their rooms.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// How long what is left of the connections may take. All five together stay under the
+/// 10 seconds that a stop may take.
+const LAST_BYTES: Duration = Duration::from_millis(500);
+
+/// A gateway that is ready to run.
+#[derive(Debug)]
+pub struct App {
+    persistence: Persistence,
+    gateway: Gateway,
+    io: SocketIo,
+    router: Router,
+    draining: Arc<AtomicBool>,
+    feeds: CancellationToken,
+}
+
+/// Makes a gateway of its settings; to be called in a runtime, in which its feeds run.
+///
+/// # Errors
+///
+/// A service URL that no channel can be made for.
+pub fn build(config: &Config) -> anyhow::Result<App> {
+    let persistence = Persistence::new(&config.persistence_url)
+        .context("make a channel to GATEWAY_PERSISTENCE_URL")?;
+    let feeds = CancellationToken::new();
+    let gateway = Gateway::new(persistence.clone(), &feeds);
+    let (layer, io) = gateway.layer();
+    let draining = Arc::new(AtomicBool::new(false));
+    let http = Http { persistence: persistence.clone(), draining: draining.clone() };
+    let router = http::router(http, layer, config.allowed_origins.clone());
+    Ok(App { persistence, gateway, io, router, draining, feeds })
+}
+
+impl App {
+    /// Serves browsers on `listener` until `shutdown` is cancelled, then tells them, lets
+    /// them go and leaves their rooms; all within 10 seconds.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
+        let watching = tokio::spawn(self.persistence.clone().watch_health());
+        let connections = TaskTracker::new();
+        let end = CancellationToken::new();
+        let stop_accepting = CancellationToken::new();
+        let accepting = tokio::spawn(server::serve(
+            listener,
+            self.router,
+            connections.clone(),
+            stop_accepting.clone(),
+            end.clone(),
+        ));
+
+        shutdown.cancelled().await;
+        self.draining.store(true, Ordering::Relaxed);
+        info!(sockets = self.io.sockets().len(), "edge-gateway: draining");
+        Gateway::tell_draining(&self.io);
+        sleep(FAREWELL).await;
+        stop_accepting.cancel();
+        if accepting.await.is_err() {
+            warn!("the accept loop had failed");
+        }
+        self.gateway.end_sessions();
+        // Those that take longer leave their rooms below.
+        let _ = timeout(ANSWERS, self.gateway.ended()).await;
+        if timeout(CLOSING, self.io.close()).await.is_err() {
+            info!("some sockets did not take their farewell");
+        }
+        end.cancel();
+        if timeout(LEAVING, self.gateway.ended()).await.is_err() {
+            warn!("some sessions could not leave their rooms in time");
+        }
+        connections.close();
+        if timeout(LAST_BYTES, connections.wait()).await.is_err() {
+            warn!("some connections did not end in time");
+        }
+        self.feeds.cancel();
+        watching.abort();
+    }
+}

@@ -1,0 +1,256 @@
+//! The gateway's settings: the environment first, each also a flag.
+//!
+//! Everything is checked here, before a port is bound.
+
+use std::{ffi::OsString, fmt, net::SocketAddr, str::FromStr};
+
+use clap::{Parser, ValueEnum, error::ErrorKind};
+use http::{Uri, header::HeaderValue};
+use tracing_subscriber::EnvFilter;
+
+/// The settings of `edge-gateway`.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "edge-gateway", version, about)]
+pub struct Config {
+    /// Where to listen for browsers: an address and a port.
+    #[arg(
+        long,
+        env = "GATEWAY_LISTEN",
+        value_name = "GATEWAY_LISTEN",
+        default_value = "127.0.0.1:4000"
+    )]
+    pub listen: SocketAddr,
+
+    /// Where persistence-service is: one URL, or several, comma-separated, to spread over
+    /// and fail over between.
+    #[arg(
+        long,
+        env = "GATEWAY_PERSISTENCE_URL",
+        value_name = "GATEWAY_PERSISTENCE_URL",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub persistence_url: ServiceUrls,
+
+    /// Whose pages may use this gateway besides its own: origins, comma-separated, or `*`.
+    #[arg(
+        long,
+        env = "CORS_ALLOWED_ORIGINS",
+        value_name = "CORS_ALLOWED_ORIGINS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub allowed_origins: AllowedOrigins,
+
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
+    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", default_value = "info")]
+    pub log: LogFilter,
+
+    /// How to write the log: lines for people, or JSON for programs.
+    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads the settings from `arguments` (the program's name first) and the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Asked`] for `--help` and `--version`, else what is wrong, in one line.
+    pub fn read<I, T>(arguments: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(arguments).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                ConfigError::Asked(error.to_string())
+            }
+            _ => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                ConfigError::Invalid(line.trim_start_matches("error: ").to_owned())
+            }
+        })
+    }
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an error: the text that `--help` or `--version` asked for.
+    #[error("{0}")]
+    Asked(String),
+    /// One line that names the setting and what is wrong with it.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, in tracing's directive syntax; valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The filter itself.
+    pub fn to_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The URLs of the persistence services; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrls(Vec<String>);
+
+impl ServiceUrls {
+    /// The URLs in the order given.
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+impl FromStr for ServiceUrls {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let urls: Vec<String> =
+            text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+        if urls.is_empty() {
+            return Err("at least one URL is needed".to_owned());
+        }
+        for url in &urls {
+            let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no URL"))?;
+            if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+                return Err(format!("`{url}` must begin with http:// or https:// and name a host"));
+            }
+        }
+        Ok(Self(urls))
+    }
+}
+
+/// Whose pages may use the gateway from another origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigins {
+    /// Everybody's.
+    Any,
+    /// These; an empty list leaves only the gateway's own.
+    Listed(Vec<HeaderValue>),
+}
+
+impl FromStr for AllowedOrigins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names: Vec<&str> =
+            text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        if names == ["*"] {
+            return Ok(Self::Any);
+        }
+        let mut origins = Vec::with_capacity(names.len());
+        for name in names {
+            let origin = parse_origin(name)
+                .ok_or_else(|| format!("`{name}` is no origin such as https://example.org"))?;
+            origins.push(origin);
+        }
+        Ok(Self::Listed(origins))
+    }
+}
+
+/// An origin as browsers send it: scheme, host in lower case, a port unless it is the
+/// scheme's own, nothing behind.
+fn parse_origin(name: &str) -> Option<HeaderValue> {
+    let uri: Uri = name.strip_suffix('/').unwrap_or(name).parse().ok()?;
+    let scheme = uri.scheme_str()?;
+    let host = uri.host()?;
+    if !matches!(scheme, "http" | "https") || !matches!(uri.path(), "" | "/") || uri.query().is_some()
+    {
+        return None;
+    }
+    if uri.authority()?.as_str().contains('@') {
+        return None;
+    }
+    let own_port = if scheme == "http" { 80 } else { 443 };
+    let origin = match uri.port_u16() {
+        Some(port) if port != own_port => format!("{scheme}://{host}:{port}"),
+        Some(_) | None => format!("{scheme}://{host}"),
+    };
+    HeaderValue::from_str(&origin.to_ascii_lowercase()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Config, ConfigError> {
+        Config::read([&["edge-gateway"], arguments].concat())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_design() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
+        assert_eq!(config.persistence_url.to_string(), "http://127.0.0.1:50051");
+        assert_eq!(config.allowed_origins, AllowedOrigins::Listed(Vec::new()));
+        assert_eq!(config.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn a_bad_value_is_told_in_one_line_that_names_the_variable() {
+        for (arguments, variable) in [
+            (["--listen", "nowhere"], "GATEWAY_LISTEN"),
+            (["--persistence-url", "localhost:1"], "GATEWAY_PERSISTENCE_URL"),
+            (["--persistence-url", " , "], "GATEWAY_PERSISTENCE_URL"),
+            (["--allowed-origins", "example.org"], "CORS_ALLOWED_ORIGINS"),
+            (["--allowed-origins", "http://a/b"], "CORS_ALLOWED_ORIGINS"),
+            (["--log", "a=b=c"], "RUST_LOG"),
+            (["--log-format", "xml"], "LOG_FORMAT"),
+        ] {
+            let text = read(&arguments).unwrap_err().to_string();
+            assert!(text.contains(variable), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for flag in ["--help", "--version"] {
+            assert!(matches!(read(&[flag]), Err(ConfigError::Asked(_))));
+        }
+    }
+
+    #[test]
+    fn several_services_and_origins_are_separated_by_commas() {
+        let config = read(&[
+            "--persistence-url",
+            "http://a:1, http://b:2",
+            "--allowed-origins",
+            "https://Example.org:443/,http://localhost:5173",
+        ])
+        .unwrap();
+        assert_eq!(config.persistence_url.as_slice(), ["http://a:1", "http://b:2"]);
+        let AllowedOrigins::Listed(origins) = config.allowed_origins else { panic!() };
+        assert_eq!(origins, ["https://example.org", "http://localhost:5173"]);
+    }
+}

@@ -1,0 +1,471 @@
+//! A room with local members, as a state machine: frames, joins, leaves and time go in,
+//! packets for members come out. It does no input or output of its own.
+//!
+//! Invariant: whenever a stored event other than presence has been told, every member's
+//! chain ends at the room's position. Presence may lag behind by at most 100 ms, and is
+//! told before anything else is.
+
+mod joining;
+mod telling;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use roomkeeper_proto::v1 as proto;
+use tokio::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+pub(crate) use joining::{Joiner, Refusal};
+
+use super::{
+    MemberKey, Sync,
+    board::Board,
+    ring::Ring,
+    translate::{Change, Happening, Stored, missed, translate},
+};
+use crate::{
+    socket::payload::{self, Ack, Over, Packet, Resumed, Step, timestamp_ms},
+    values::RoomCode,
+};
+
+/// At most one presence update and one whole board in this time.
+const COALESCE: Duration = Duration::from_millis(100);
+
+/// How many messages a socket without a position is shown.
+const HISTORY: usize = 50;
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// These members are to hear this.
+    Emit { to: Vec<MemberKey>, packet: Packet },
+    /// This joiner has been shown the room: send the ack before anything else.
+    Admit { key: MemberKey, ack: Ack },
+    /// This joiner could not be let in yet.
+    Refuse { key: MemberKey, why: Refusal },
+    /// The room is to be watched anew from here; `None` is from now on.
+    Watch { after: Option<proto::Position>, why: Rewatch },
+    /// The watch is live.
+    Live,
+    /// There is nothing more to be heard.
+    End { existed: bool },
+}
+
+/// Why a room is watched anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rewatch {
+    /// Something is missing: at once.
+    Gap,
+    /// The service cannot serve it now: after a pause.
+    Unavailable,
+}
+
+/// The moment at which something happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// For intervals.
+    pub(crate) instant: Instant,
+    /// The wall clock in epoch milliseconds; only tells `expired` from `deleted`.
+    pub(crate) wall_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A watch has been asked for and has not said where it begins.
+    Watching,
+    Live,
+    Over,
+}
+
+#[derive(Debug)]
+struct Member {
+    session_id: String,
+    sync: Sync,
+    /// The revision that this member's chain has reached.
+    told: u64,
+    /// Board changes of this socket that have arrived and are not answered.
+    drawing: Arc<AtomicUsize>,
+    /// A whole board was told while a change of its own was under way, so its scene may lack
+    /// that change.
+    overtaken: bool,
+    /// It is to get the whole board; holds the revision before the first change in it.
+    board_due: Option<u64>,
+}
+
+/// One room with local members.
+#[derive(Debug)]
+pub(crate) struct LiveRoom {
+    room: RoomCode,
+    phase: Phase,
+    position: Option<proto::Position>,
+    expire_ms: i64,
+    participants: Vec<proto::Participant>,
+    members: BTreeMap<MemberKey, Member>,
+    joiners: Vec<joining::Waiting>,
+    ring: Ring,
+    /// Kept while there is a full member.
+    board: Option<Board>,
+    presence_told: Option<Instant>,
+    presence_held: bool,
+    boards_told: Option<Instant>,
+    output: Vec<Output>,
+}
+
+impl LiveRoom {
+    /// A room whose watch is being asked for.
+    pub(crate) fn new(room: RoomCode) -> Self {
+        Self {
+            room,
+            phase: Phase::Watching,
+            position: None,
+            expire_ms: 0,
+            participants: Vec::new(),
+            members: BTreeMap::new(),
+            joiners: Vec::new(),
+            ring: Ring::default(),
+            board: None,
+            presence_told: None,
+            presence_held: false,
+            boards_told: None,
+            output: Vec::new(),
+        }
+    }
+
+    /// What is to be done since this was last asked.
+    pub(crate) fn take_output(&mut self) -> Vec<Output> {
+        mem::take(&mut self.output)
+    }
+
+    /// Whether it has been heard of once, so that its events from then on are known here.
+    pub(crate) fn is_known(&self) -> bool {
+        self.position.is_some()
+    }
+
+    /// An event came on the room's watch.
+    pub(crate) fn on_event(&mut self, now: Now, event: proto::RoomEvent) {
+        if self.phase != Phase::Live {
+            return;
+        }
+        match translate(&self.room, event) {
+            Happening::Signal { session_id, packet: Some(packet) } => {
+                self.tell(packet, |member| member.session_id != session_id);
+            }
+            Happening::Signal { packet: None, .. } => {}
+            Happening::Stored(stored) => {
+                let Some(position) = self.position else { return };
+                if stored.position.epoch != position.epoch {
+                    self.end(now, None);
+                } else if stored.previous == position.revision
+                    && stored.position.revision > position.revision
+                {
+                    self.apply(now, stored);
+                } else {
+                    debug!(
+                        room.code = %self.room, last = position.revision,
+                        previous = stored.previous, revision = stored.position.revision,
+                        "gap in the feed"
+                    );
+                    self.watch_again(Rewatch::Gap);
+                }
+            }
+        }
+    }
+
+    /// The watch says where the room is and what was missed.
+    pub(crate) fn on_caught_up(&mut self, now: Now, caught_up: proto::CaughtUp) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let Some(at) = caught_up.position else {
+            warn!(room.code = %self.room, "a catch-up without a position");
+            return self.watch_again(Rewatch::Unavailable);
+        };
+        match self.position {
+            None => self.participants.clone_from(&caught_up.participants),
+            Some(last) if last.epoch != at.epoch => return self.end(now, None),
+            Some(last) if caught_up.reset => self.replace(now, last, at, &caught_up),
+            Some(last) if at.revision < last.revision => {
+                // Only a reset can take a reader back; ask for everything.
+                self.phase = Phase::Watching;
+                let after = Some(proto::Position { epoch: last.epoch, revision: 0 });
+                self.output.push(Output::Watch { after, why: Rewatch::Unavailable });
+                return;
+            }
+            Some(last) => self.catch_up(now, last, at, &caught_up),
+        }
+        self.position = Some(at);
+        self.expire_ms = timestamp_ms(caught_up.expire_time.as_ref());
+        if self.phase != Phase::Live {
+            self.phase = Phase::Live;
+            self.output.push(Output::Live);
+        }
+        self.settle_joiners(now);
+    }
+
+    /// The watch has ended.
+    pub(crate) fn on_closed(&mut self, now: Now, closed: &proto::Closed) {
+        use proto::CloseReason;
+        match closed.reason() {
+            CloseReason::Deleted => self.end(now, Some(Over::Deleted)),
+            CloseReason::Expired => self.end(now, Some(Over::Expired)),
+            CloseReason::NotFound => self.end(now, None),
+            CloseReason::Draining | CloseReason::Unavailable => {
+                self.watch_again(Rewatch::Unavailable);
+            }
+            CloseReason::Invalid | CloseReason::Unspecified => {
+                warn!(room.code = %self.room, message = %closed.message, "a watch was refused");
+                self.watch_again(Rewatch::Unavailable);
+            }
+        }
+    }
+
+    /// The stream that carried the watch broke, or could not keep it.
+    pub(crate) fn on_lost(&mut self) {
+        if self.phase != Phase::Over {
+            self.watch_again(Rewatch::Unavailable);
+        }
+    }
+
+    /// A member is to hear nothing more.
+    pub(crate) fn leave(&mut self, key: MemberKey) {
+        self.members.remove(&key);
+        self.joiners.retain(|waiting| waiting.joiner.key != key);
+        self.forget_board();
+    }
+
+    /// A member's board change has been answered: `lost` if elements lost to stored ones,
+    /// `event_at` the revision of its event, if it has one.
+    pub(crate) fn change_ended(
+        &mut self,
+        now: Now,
+        key: MemberKey,
+        lost: bool,
+        event_at: Option<u64>,
+    ) {
+        let Some(at) = self.position else { return };
+        let Some(member) = self.members.get_mut(&key) else { return };
+        let turn_has_come = event_at.is_none_or(|revision| revision <= at.revision);
+        if member.sync == Sync::Full && (lost || (member.overtaken && event_at.is_none())) {
+            member.board_due.get_or_insert(at.revision);
+        }
+        if turn_has_come && member.drawing.load(Ordering::Relaxed) == 0 {
+            member.overtaken = false;
+        }
+        self.tell_boards_in_time(now);
+    }
+
+    /// When [`LiveRoom::on_time`] wants to be called.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let presence = self.presence_deadline();
+        let boards = self.boards_deadline();
+        let joiners = self.joiners.iter().map(joining::Waiting::deadline);
+        presence.into_iter().chain(boards).chain(joiners).min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn on_time(&mut self, now: Now) {
+        if self.presence_deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.tell_presence(now);
+        }
+        if self.boards_deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.tell_boards(now);
+        }
+        self.lose_patience(now);
+    }
+
+    /// Applies the event that follows the room's position.
+    fn apply(&mut self, now: Now, stored: Stored) {
+        if !stored.is_presence() {
+            self.flush_presence(now);
+        }
+        self.position = Some(stored.position);
+        self.expire_ms = stored.expire_ms;
+        match &stored.change {
+            Change::Joined(user) | Change::Renamed(user) => {
+                match self.participants.iter_mut().find(|known| known.user_id == user.user_id) {
+                    Some(known) => known.username.clone_from(&user.username),
+                    None => self.participants.push(user.clone()),
+                }
+                self.tell_presence_in_time(now);
+            }
+            Change::Left(user) => {
+                self.participants.retain(|known| known.user_id != user.user_id);
+                self.tell_presence_in_time(now);
+            }
+            Change::Message(packet) => {
+                self.tell(packet.clone(), |_| true);
+                self.all_are_at(stored.position.revision);
+            }
+            Change::Board { packet, elements } => {
+                if let Some(board) = &mut self.board {
+                    board.apply(elements.iter());
+                }
+                let author = stored.session_id.as_str();
+                self.tell(packet.clone(), |member| {
+                    member.sync == Sync::Delta && member.session_id != author
+                });
+                let step = payload::room_position(&self.room, stored.step());
+                self.tell(step, |member| {
+                    member.sync == Sync::Delta && member.session_id == author
+                });
+                self.all_are_at(stored.position.revision);
+                self.boards_are_due(now, author, stored.previous);
+            }
+            Change::Unknown => {
+                let step = payload::room_position(&self.room, stored.step());
+                self.tell(step, |member| member.sync == Sync::Delta);
+                self.all_are_at(stored.position.revision);
+            }
+        }
+        self.ring.push(stored);
+        self.settle_joiners(now);
+    }
+
+    /// Tells what was missed between `last` and `at`.
+    fn catch_up(
+        &mut self,
+        now: Now,
+        last: proto::Position,
+        at: proto::Position,
+        caught_up: &proto::CaughtUp,
+    ) {
+        if at.revision == last.revision {
+            return;
+        }
+        self.flush_presence(now);
+        self.ring.clear();
+        if self.participants != caught_up.participants {
+            self.participants.clone_from(&caught_up.participants);
+            let still =
+                Step { epoch: at.epoch, revision: last.revision, previous: last.revision };
+            let presence = payload::presence_update(&self.room, &self.participants, still);
+            self.tell(presence, |_| true);
+            self.presence_told = Some(now.instant);
+        }
+        let truncated = caught_up.history_truncated;
+        if truncated {
+            info!(room.code = %self.room, "messages were lost from the history while catching up");
+            let resumed = Some(Resumed { reset: false, truncated: true });
+            let history = payload::chat_history(&self.room, &caught_up.messages, resumed);
+            self.tell(history, |_| true);
+        }
+        let items = missed(&self.room, caught_up, at.epoch, last.revision, !truncated);
+        let mut previous = last.revision;
+        for item in items {
+            previous = item.revision;
+            self.tell(item.packet, |member| member.sync == Sync::Delta || item.for_full);
+        }
+        self.all_are_at(previous);
+
+        self.position = Some(at);
+        self.close_chains(at);
+        if !caught_up.elements.is_empty() {
+            if let Some(board) = &mut self.board {
+                board.apply(&caught_up.elements);
+            }
+            self.boards_are_due(now, "", last.revision);
+        }
+    }
+
+    /// Replaces everything: what members hold and is not in it is gone.
+    fn replace(
+        &mut self,
+        now: Now,
+        last: proto::Position,
+        at: proto::Position,
+        caught_up: &proto::CaughtUp,
+    ) {
+        info!(room.code = %self.room, from = last.revision, to = at.revision, "the room was reset");
+        self.flush_presence(now);
+        self.ring.clear();
+        self.participants.clone_from(&caught_up.participants);
+        if self.board.is_some() {
+            self.board = Some(Board::new(&caught_up.elements));
+        }
+
+        let living = caught_up
+            .elements
+            .iter()
+            .filter(|element| !element.is_deleted)
+            .map(|element| element.json.as_str());
+        let resumed = Some(Resumed { reset: true, truncated: false });
+        let delta = [
+            payload::chat_history(&self.room, &caught_up.messages, resumed),
+            payload::whiteboard_state(&self.room, living.clone(), Some(true)),
+        ];
+        for packet in delta {
+            self.tell(packet, |member| member.sync == Sync::Delta);
+        }
+        let newest = caught_up.messages.len().saturating_sub(HISTORY);
+        let full = [
+            payload::chat_history(&self.room, &caught_up.messages[newest..], None),
+            payload::whiteboard_state(&self.room, living, None),
+        ];
+        for packet in full {
+            self.tell(packet, |member| member.sync == Sync::Full);
+        }
+        let step = Step { epoch: at.epoch, revision: at.revision, previous: last.revision };
+        let presence = payload::presence_update(&self.room, &self.participants, step);
+        self.tell(presence, |_| true);
+        self.presence_told = Some(now.instant);
+        self.all_are_at(at.revision);
+        for member in self.members.values_mut() {
+            member.board_due = None;
+            member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
+        }
+    }
+
+    /// The room is over; without a reason, the time says which.
+    fn end(&mut self, now: Now, reason: Option<Over>) {
+        let existed = self.position.is_some();
+        self.phase = Phase::Over;
+        if existed {
+            let reason = reason.unwrap_or({
+                let expired = self.expire_ms != 0 && self.expire_ms <= now.wall_ms;
+                if expired { Over::Expired } else { Over::Deleted }
+            });
+            self.tell(payload::room_closed(&self.room, reason), |_| true);
+        }
+        self.members.clear();
+        for waiting in mem::take(&mut self.joiners) {
+            let key = waiting.joiner.key;
+            self.output.push(Output::Refuse { key, why: Refusal::Restart });
+        }
+        self.output.push(Output::End { existed });
+    }
+
+    fn watch_again(&mut self, why: Rewatch) {
+        self.phase = Phase::Watching;
+        self.output.push(Output::Watch { after: self.position, why });
+    }
+
+    fn tell(&mut self, packet: Packet, who: impl Fn(&Member) -> bool) {
+        let to: Vec<MemberKey> =
+            self.members.iter().filter(|(_, member)| who(member)).map(|(key, _)| *key).collect();
+        if !to.is_empty() {
+            self.output.push(Output::Emit { to, packet });
+        }
+    }
+
+    fn all_are_at(&mut self, revision: u64) {
+        for member in self.members.values_mut() {
+            member.told = revision;
+        }
+    }
+
+    /// Drops the board once nobody here wants to see it whole.
+    fn forget_board(&mut self) {
+        let wanted = self.members.values().any(|member| member.sync == Sync::Full);
+        if !wanted {
+            self.board = None;
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Rooms as they live: what persistence-service tells of them, brought to sockets.
+//!
+//! One pump per room with a local member hears the room's events on a stream that all
+//! rooms share, turns each into a packet once, and hands it to everybody here. What is
+//! decided is decided in [`live`], which knows no socket and no clock of its own.
+
+mod board;
+mod live;
+mod pump;
+mod registry;
+mod ring;
+mod stream;
+mod translate;
+
+pub(crate) use live::{Joiner, Refusal};
+pub(crate) use pump::{JoinRequest, PumpHandle};
+pub(crate) use registry::Registry;
+
+/// How a socket wants to hear of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// The whole living board each time.
+    Full,
+    /// Only what changed, with every step of the room's position.
+    Delta,
+}
+
+/// A socket's membership of a room, on this gateway.
+pub(crate) type MemberKey = u64;

@@ -1,0 +1,309 @@
+//! The task that runs one room: it carries frames and commands into [`LiveRoom`] and what
+//! comes out to sockets.
+
+use std::{collections::HashMap, time::Duration};
+
+use rand::Rng as _;
+use roomkeeper_proto::v1::{self as proto, watch_rooms_response::Frame};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tracing::debug;
+
+use super::{
+    Joiner, MemberKey, Refusal,
+    live::{LiveRoom, Now, Output, Rewatch},
+    stream::{Streams, Watching},
+};
+use crate::{
+    error::Error,
+    socket::{Outbox, Reply},
+    values::RoomCode,
+};
+
+/// Commands that may wait for a pump; whoever sends one more waits.
+const COMMANDS: usize = 256;
+
+/// The pause before a room that cannot be watched is tried again: first and longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a join waits for the room's feed.
+const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// What a pump is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Answer once the feed is live, or the room is known not to exist.
+    Ready(oneshot::Sender<Result<(), Error>>),
+    Join(Box<JoinRequest>, oneshot::Sender<Result<(), Refusal>>),
+    Leave(MemberKey, oneshot::Sender<()>),
+    ChangeEnded { key: MemberKey, lost: bool, event_at: Option<u64> },
+}
+
+/// A joiner with what it is to be told by.
+#[derive(Debug)]
+pub(crate) struct JoinRequest {
+    pub(crate) joiner: Joiner,
+    pub(crate) outbox: Outbox,
+    /// Sent right after the snapshot, before any event.
+    pub(crate) reply: Reply,
+}
+
+/// A hold on a room's pump, which runs as long as somebody holds it or until the room is
+/// over.
+#[derive(Debug, Clone)]
+pub(crate) struct PumpHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+}
+
+impl PumpHandle {
+    /// Waits until the room's events are known here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoomNotFound`]; [`Error::StoreUnavailable`] where that takes too long.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let (sender, receiver) = oneshot::channel();
+        let asked = async {
+            if self.commands.send(Command::Ready(sender)).await.is_err() {
+                return None;
+            }
+            receiver.await.ok()
+        };
+        match tokio::time::timeout(READY_TIMEOUT, asked).await {
+            Ok(Some(answer)) => answer,
+            // It ended between; the next attempt finds another pump.
+            Ok(None) => Ok(()),
+            Err(_elapsed) => Err(Error::StoreUnavailable),
+        }
+    }
+
+    /// Brings a socket in. On success it has been shown the room and sent its ack.
+    ///
+    /// # Errors
+    ///
+    /// Why not; then it has been told nothing.
+    pub(crate) async fn join(&self, request: JoinRequest) -> Result<(), Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Join(Box::new(request), sender);
+        if self.commands.send(command).await.is_err() {
+            return Err(Refusal::Restart);
+        }
+        receiver.await.unwrap_or(Err(Refusal::Restart))
+    }
+
+    /// Takes a socket out; when this returns nothing more of the room is told to it.
+    pub(crate) async fn leave(&self, key: MemberKey) {
+        let (sender, receiver) = oneshot::channel();
+        if self.commands.send(Command::Leave(key, sender)).await.is_ok() {
+            // A pump that has ended tells nothing either.
+            let _ = receiver.await;
+        }
+    }
+
+    /// Says that a board change of a socket has been answered; see
+    /// [`LiveRoom::change_ended`].
+    pub(crate) async fn change_ended(&self, key: MemberKey, lost: bool, event_at: Option<u64>) {
+        // A pump that has ended has nobody to show the board to.
+        let _ = self.commands.send(Command::ChangeEnded { key, lost, event_at }).await;
+    }
+
+    /// Whether the room is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.commands.is_closed()
+    }
+}
+
+/// Starts a room's pump. It ends when nobody holds its handle any more, or the room is over.
+pub(super) fn start(
+    room: RoomCode,
+    streams: Streams,
+    ended: impl FnOnce() + Send + 'static,
+) -> PumpHandle {
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let pump = Pump {
+        live: LiveRoom::new(room.clone()),
+        room,
+        streams,
+        watching: None,
+        watch_at: Some((Instant::now(), None)),
+        failures: 0,
+        outboxes: HashMap::new(),
+        joining: HashMap::new(),
+        waiting: Vec::new(),
+    };
+    tokio::spawn(async move {
+        pump.run(commands).await;
+        ended();
+    });
+    PumpHandle { commands: sender }
+}
+
+struct Pump {
+    live: LiveRoom,
+    room: RoomCode,
+    streams: Streams,
+    watching: Option<Watching>,
+    /// When to watch again, and from where.
+    watch_at: Option<(Instant, Option<proto::Position>)>,
+    failures: u32,
+    outboxes: HashMap<MemberKey, Outbox>,
+    joining: HashMap<MemberKey, (Reply, oneshot::Sender<Result<(), Refusal>>)>,
+    waiting: Vec<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Pump {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        debug!(room.code = %self.room, "pump: started");
+        loop {
+            let deadline = self.live.next_deadline();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                frame = next_frame(&mut self.watching) => self.on_frame(frame),
+                () = until(self.watch_at.map(|(at, _)| at)) => self.watch(),
+                () = until(deadline) => self.live.on_time(now()),
+            }
+            if !self.carry_out() {
+                break;
+            }
+        }
+        debug!(room.code = %self.room, "pump: ended");
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Ready(answer) => {
+                if self.live.is_known() {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Ok(()));
+                } else {
+                    self.waiting.push(answer);
+                }
+            }
+            Command::Join(request, answer) => {
+                let JoinRequest { joiner, outbox, reply } = *request;
+                self.outboxes.insert(joiner.key, outbox);
+                self.joining.insert(joiner.key, (reply, answer));
+                self.live.join(now(), joiner);
+            }
+            Command::Leave(key, answer) => {
+                self.live.leave(key);
+                self.outboxes.remove(&key);
+                // Whoever asked may have gone.
+                let _ = answer.send(());
+            }
+            Command::ChangeEnded { key, lost, event_at } => {
+                self.live.change_ended(now(), key, lost, event_at);
+            }
+        }
+    }
+
+    fn on_frame(&mut self, frame: Option<Frame>) {
+        match frame {
+            Some(Frame::CaughtUp(caught_up)) => self.live.on_caught_up(now(), caught_up),
+            Some(Frame::Event(event)) => self.live.on_event(now(), event),
+            Some(Frame::Closed(closed)) => {
+                self.watching = None;
+                self.live.on_closed(now(), &closed);
+            }
+            None => {
+                self.watching = None;
+                self.live.on_lost();
+            }
+        }
+    }
+
+    fn watch(&mut self) {
+        let Some((_, after)) = self.watch_at.take() else { return };
+        self.watching = self.streams.watch(&self.room, after);
+        if self.watching.is_none() {
+            self.live.on_lost();
+        }
+    }
+
+    /// Does what the room asks for; `false` once it is over.
+    fn carry_out(&mut self) -> bool {
+        for output in self.live.take_output() {
+            match output {
+                Output::Emit { to, packet } => {
+                    for outbox in to.iter().filter_map(|key| self.outboxes.get(key)) {
+                        outbox.tell(&packet);
+                    }
+                }
+                Output::Admit { key, ack } => {
+                    if let Some((reply, answer)) = self.joining.remove(&key) {
+                        reply.send(&ack);
+                        // The session waits for this as long as it lives.
+                        let _ = answer.send(Ok(()));
+                    }
+                }
+                Output::Refuse { key, why } => {
+                    if let Some((_, answer)) = self.joining.remove(&key) {
+                        // The session waits for this as long as it lives.
+                        let _ = answer.send(Err(why));
+                    }
+                }
+                Output::Watch { after, why } => {
+                    self.watching = None;
+                    let pause = match why {
+                        Rewatch::Gap => Duration::ZERO,
+                        Rewatch::Unavailable => self.backoff(),
+                    };
+                    self.watch_at = Some((Instant::now() + pause, after));
+                }
+                Output::Live => {
+                    self.failures = 0;
+                    for answer in self.waiting.drain(..) {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(Ok(()));
+                    }
+                }
+                Output::End { existed } => {
+                    for answer in self.waiting.drain(..) {
+                        let told = if existed { Ok(()) } else { Err(Error::RoomNotFound) };
+                        // Whoever asked may have gone.
+                        let _ = answer.send(told);
+                    }
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Twice as long each time, and not the same for every room: a service that comes back
+    /// is not to be met by all at once.
+    fn backoff(&mut self) -> Duration {
+        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(self.failures.min(5)));
+        self.failures += 1;
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+async fn next_frame(watching: &mut Option<Watching>) -> Option<Frame> {
+    match watching {
+        Some(watching) => watching.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Now {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it only tells `expired` from `deleted`, and nobody's state depends on it"
+    )]
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let wall_ms = since_epoch.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
+    Now { instant: Instant::now(), wall_ms }
+}

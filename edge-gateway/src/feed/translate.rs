@@ -1,0 +1,245 @@
+//! From what the service tells to what sockets hear; pure.
+
+use std::sync::Arc;
+
+use roomkeeper_proto::v1::{self as proto, room_event::Kind};
+
+use crate::{
+    socket::payload::{self, Packet, Step, timestamp_ms},
+    values::RoomCode,
+};
+
+/// One event of a room's feed.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A change that has its place in the room's order.
+    Stored(Stored),
+    /// Something momentary.
+    Signal {
+        /// Who sent it, and need not hear it.
+        session_id: String,
+        /// What the others hear, if browsers know such a signal.
+        packet: Option<Packet>,
+    },
+}
+
+/// A stored change, translated once for all who hear it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) position: proto::Position,
+    pub(crate) previous: u64,
+    /// When the room ends unless something more happens, in epoch milliseconds.
+    pub(crate) expire_ms: i64,
+    pub(crate) session_id: String,
+    pub(crate) change: Change,
+}
+
+/// What a stored event changed.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Message(Packet),
+    Board {
+        /// What delta sockets hear.
+        packet: Packet,
+        elements: Arc<[proto::Element]>,
+    },
+    Joined(proto::Participant),
+    Renamed(proto::Participant),
+    Left(proto::Participant),
+    /// A change of a kind that is newer than this gateway; it still moves the position.
+    Unknown,
+}
+
+impl Stored {
+    /// The room's position after this change and before it.
+    pub(crate) fn step(&self) -> Step {
+        Step {
+            epoch: self.position.epoch,
+            revision: self.position.revision,
+            previous: self.previous,
+        }
+    }
+
+    /// Whether it changed who is present.
+    pub(crate) fn is_presence(&self) -> bool {
+        matches!(self.change, Change::Joined(_) | Change::Renamed(_) | Change::Left(_))
+    }
+
+    /// How many bytes it takes in memory, about.
+    pub(crate) fn size(&self) -> usize {
+        let held = match &self.change {
+            Change::Message(packet) => packet.len(),
+            Change::Board { packet, .. } => 2 * packet.len(),
+            Change::Joined(_) | Change::Renamed(_) | Change::Left(_) | Change::Unknown => 256,
+        };
+        held + size_of::<Self>()
+    }
+}
+
+/// Translates one event of `room`.
+pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
+    let proto::RoomEvent { position, previous, expire_time, session_id, kind, .. } = event;
+    let Some(position) = position else {
+        let packet = match kind {
+            Some(Kind::Signal(signal)) => payload::signal(room, &signal),
+            Some(
+                Kind::MessageSaved(_)
+                | Kind::WhiteboardChanged(_)
+                | Kind::ParticipantJoined(_)
+                | Kind::ParticipantRenamed(_)
+                | Kind::ParticipantLeft(_),
+            )
+            | None => None,
+        };
+        return Happening::Signal { session_id, packet };
+    };
+
+    let step = Step { epoch: position.epoch, revision: position.revision, previous };
+    let change = match kind {
+        Some(Kind::MessageSaved(proto::MessageSaved { message: Some(message) })) => {
+            Change::Message(payload::chat_message(&message, position.epoch, previous))
+        }
+        Some(Kind::WhiteboardChanged(changed)) => {
+            let texts = changed.elements.iter().map(|element| element.json.as_str());
+            Change::Board {
+                packet: payload::whiteboard_update(room, texts, Some(step)),
+                elements: changed.elements.into(),
+            }
+        }
+        Some(Kind::ParticipantJoined(proto::ParticipantJoined { participant: Some(user) })) => {
+            Change::Joined(user)
+        }
+        Some(Kind::ParticipantRenamed(proto::ParticipantRenamed { participant: Some(user) })) => {
+            Change::Renamed(user)
+        }
+        Some(Kind::ParticipantLeft(proto::ParticipantLeft { participant: Some(user) })) => {
+            Change::Left(user)
+        }
+        Some(
+            Kind::MessageSaved(_)
+            | Kind::ParticipantJoined(_)
+            | Kind::ParticipantRenamed(_)
+            | Kind::ParticipantLeft(_)
+            | Kind::Signal(_),
+        )
+        | None => Change::Unknown,
+    };
+    let expire_ms = timestamp_ms(expire_time.as_ref());
+    Happening::Stored(Stored { position, previous, expire_ms, session_id, change })
+}
+
+/// What was missed, as packets in the order in which it was stored.
+///
+/// Each carries its own revision and the one before it, from `last` on, so that a reader's
+/// chain stays unbroken: whoever has heard an item has heard everything up to its revision
+/// that is still to be heard. `with_messages` leaves out the messages where they are told
+/// in another way.
+pub(crate) fn missed(
+    room: &RoomCode,
+    caught_up: &proto::CaughtUp,
+    epoch: u64,
+    last: u64,
+    with_messages: bool,
+) -> Vec<Missed> {
+    let messages: &[proto::Message] = if with_messages { &caught_up.messages } else { &[] };
+    let mut elements: Vec<&proto::Element> = caught_up.elements.iter().collect();
+    // Stable, so that elements of one change keep the order of the board.
+    elements.sort_by_key(|element| element.revision);
+
+    let mut items = Vec::with_capacity(messages.len() + 1);
+    let mut previous = last;
+    let mut messages = messages.iter().peekable();
+    let mut changes = elements.chunk_by(|a, b| a.revision == b.revision).peekable();
+    loop {
+        let message_first = match (messages.peek(), changes.peek()) {
+            (Some(message), Some(change)) => message.revision < change[0].revision,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => return items,
+        };
+        if message_first {
+            let Some(message) = messages.next() else { return items };
+            items.push(Missed {
+                packet: payload::chat_message(message, epoch, previous),
+                revision: message.revision,
+                for_full: true,
+            });
+            previous = message.revision;
+        } else {
+            let Some(change) = changes.next() else { return items };
+            let step = Step { epoch, revision: change[0].revision, previous };
+            let texts = change.iter().map(|element| element.json.as_str());
+            items.push(Missed {
+                packet: payload::whiteboard_update(room, texts, Some(step)),
+                revision: step.revision,
+                for_full: false,
+            });
+            previous = step.revision;
+        }
+    }
+}
+
+/// One item of what was missed.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    pub(crate) packet: Packet,
+    pub(crate) revision: u64,
+    /// Whether sockets that get the whole board hear it too.
+    pub(crate) for_full: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> RoomCode {
+        RoomCode::parse("roomId", "123456").unwrap()
+    }
+
+    #[test]
+    fn an_event_without_a_position_is_a_signal() {
+        let signal = proto::Signal { kind: "typing".to_owned(), ..Default::default() };
+        let event = proto::RoomEvent {
+            session_id: "s".to_owned(),
+            kind: Some(Kind::Signal(signal)),
+            ..Default::default()
+        };
+        let Happening::Signal { session_id, packet } = translate(&room(), event) else { panic!() };
+        assert_eq!(session_id, "s");
+        assert_eq!(packet.unwrap().event(), crate::socket::payload::ServerEvent::Typing);
+    }
+
+    #[test]
+    fn a_kind_from_the_future_still_moves_the_position() {
+        let event = proto::RoomEvent {
+            position: Some(proto::Position { epoch: 1, revision: 9 }),
+            previous: 8,
+            ..Default::default()
+        };
+        let Happening::Stored(stored) = translate(&room(), event) else { panic!() };
+        assert!(matches!(stored.change, Change::Unknown));
+        assert_eq!(stored.step(), Step { epoch: 1, revision: 9, previous: 8 });
+    }
+
+    #[test]
+    fn what_was_missed_is_one_chain_in_the_order_of_revisions() {
+        let message = |revision| proto::Message { revision, ..Default::default() };
+        let element = |revision| proto::Element {
+            revision,
+            json: format!("{{\"r\":{revision}}}"),
+            ..Default::default()
+        };
+        let caught_up = proto::CaughtUp {
+            messages: vec![message(12), message(15)],
+            elements: vec![element(14), element(11), element(14)],
+            ..Default::default()
+        };
+        let items = missed(&room(), &caught_up, 1, 10, true);
+        let revisions: Vec<_> = items.iter().map(|item| item.revision).collect();
+        assert_eq!(revisions, [11, 12, 14, 15]);
+        for (item, previous) in items.iter().zip([10, 11, 12, 14]) {
+            let text = format!("{:?}", item.packet);
+            assert!(text.contains(&format!("\"previous\":{previous}")), "{text}");
+        }
+    }
+}

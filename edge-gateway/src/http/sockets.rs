@@ -1,0 +1,146 @@
+//! Requests of Socket.io, on their way to it: each session gets a meter, and what is sent
+//! to it is counted where it leaves.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, HttpBody as _, to_bytes},
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+
+use tokio::time::{Duration, timeout};
+
+use super::answer::Refusal;
+use crate::{
+    error::Error,
+    server::Connection,
+    socket::{Meter, Meters},
+};
+
+/// How many Engine.IO sessions there may be; a session that polls has no connection of its
+/// own, so the limit on connections does not bound them.
+const MAX_SESSIONS: usize = 20_000;
+
+/// How long a client may take to send a body.
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The answer to the opening of a session is shorter than this.
+const MAX_OPENING: usize = 4 << 10;
+
+/// The sessions that are tracked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tracking(Meters);
+
+/// Tracks a request of Socket.io, and lets any other pass.
+pub(super) async fn track(
+    State(Tracking(meters)): State<Tracking>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if !request.uri().path().starts_with("/socket.io") {
+        return next.run(request).await;
+    }
+    let is_websocket = parameter(&request, "transport") == Some("websocket");
+    let is_post = request.method() == Method::POST;
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+
+    let Some(sid) = parameter(&request, "sid").map(str::to_owned) else {
+        let Some(meter) = meters.open(MAX_SESSIONS) else {
+            return Refusal::from(Error::rate_limited()).into_response();
+        };
+        if let Some(connection) = connection.filter(|_| is_websocket) {
+            connection.carries(meter.clone());
+        }
+        request.extensions_mut().insert(meter.clone());
+        let response = next.run(request).await;
+        return if is_websocket { response } else { remember(&meters, &meter, response).await };
+    };
+
+    let meter = meters.find(&sid);
+    if meter.as_ref().is_some_and(|meter| meter.is_cut()) {
+        return unknown_session();
+    }
+    match (meter, connection) {
+        (Some(meter), Some(connection)) if is_websocket => {
+            connection.carries(meter);
+            next.run(request).await
+        }
+        (Some(meter), _) if !is_websocket && !is_post => {
+            let response = next.run(request).await;
+            let bytes = response.body().size_hint().lower();
+            meter.sent(usize::try_from(bytes).unwrap_or(usize::MAX));
+            response
+        }
+        _ if is_post => match timeout(POST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_elapsed) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        },
+        _ => next.run(request).await,
+    }
+}
+
+fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// Reads the id of a session that has just been opened by polling.
+async fn remember(meters: &Meters, meter: &Arc<Meter>, response: Response) -> Response {
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    // The body is complete and short: Engine.IO's open packet.
+    let Ok(bytes) = to_bytes(body, MAX_OPENING).await else {
+        return Refusal::from(Error::Internal).into_response();
+    };
+    if let Some(sid) = opened_sid(&bytes) {
+        meters.remember(&sid, meter);
+    }
+    Response::from_parts(parts, Body::from(bytes))
+}
+
+/// The session's id in `0{"sid":"…",…}`.
+fn opened_sid(packet: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Open {
+        sid: String,
+    }
+    let open: Open = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
+    Some(open.sid)
+}
+
+/// What Engine.IO answers for a session that it does not know.
+fn unknown_session() -> Response {
+    let body = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
+    let mut response = (StatusCode::BAD_REQUEST, body).into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_an_opened_session_is_found() {
+        assert_eq!(opened_sid(br#"0{"sid":"abc","upgrades":[]}"#).as_deref(), Some("abc"));
+        assert_eq!(opened_sid(b"1"), None);
+        assert_eq!(opened_sid(b""), None);
+    }
+
+    #[test]
+    fn parameters_are_found_by_their_whole_name() {
+        let request = Request::builder()
+            .uri("/socket.io/?EIO=4&mysid=1&sid=2&transport=polling")
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(parameter(&request, "sid"), Some("2"));
+        assert_eq!(parameter(&request, "transport"), Some("polling"));
+        assert_eq!(parameter(&request, "none"), None);
+    }
+}

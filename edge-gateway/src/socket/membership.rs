@@ -1,0 +1,149 @@
+//! `join` and `leave`.
+
+use roomkeeper_proto::v1 as proto;
+use tracing::debug;
+
+use super::{
+    outbox::Reply,
+    payload::{self, Join, Leave},
+    session::{MAX_ROOMS, Membership, Session},
+};
+use crate::{
+    error::Error,
+    feed::{JoinRequest, Joiner, Refusal, Sync},
+    values::RoomCode,
+};
+
+/// How often a join is begun anew because the room moved on too fast.
+const ATTEMPTS: usize = 5;
+
+/// Makes the socket a member; the room's pump shows it the room and answers.
+pub(super) async fn join(session: &mut Session, text: &str, reply: &Reply) -> Result<(), Error> {
+    let join = Join::parse(text)?;
+    session.rooms.retain(|room, member| *room == join.room || !member.pump.is_over());
+    let bound = session.rooms.get(&join.room).filter(|member| !member.pump.is_over());
+    if bound.is_some_and(|member| member.user_id != join.user_id) {
+        return Err(Error::IdentityMismatch);
+    }
+    let is_member = bound.is_some();
+    if !is_member && session.rooms.len() >= MAX_ROOMS {
+        return Err(Error::rate_limited());
+    }
+
+    let room = join.room.clone();
+    let user_id = join.user_id.clone();
+    let mut may_be_in = false;
+    let joined = bring_in(session, join, reply, &mut may_be_in).await;
+    if joined.is_err() && may_be_in && !is_member {
+        session.gateway.leave_surely(room, user_id, session.id.clone());
+    }
+    joined
+}
+
+/// `may_be_in` is set once the service may count the session as a member.
+async fn bring_in(
+    session: &mut Session,
+    join: Join,
+    reply: &Reply,
+    may_be_in: &mut bool,
+) -> Result<(), Error> {
+    let persistence = session.gateway.persistence.clone();
+    for _ in 0..ATTEMPTS {
+        // Held from before JoinRoom is sent: the room's events are kept from here on.
+        let pump = session.gateway.registry.pump(&join.room);
+        pump.ready().await?;
+
+        let board = match join.sync {
+            Sync::Full if join.after.is_some() => Some(whole_board(session, &join.room).await?),
+            Sync::Full | Sync::Delta => None,
+        };
+        let request = proto::JoinRoomRequest {
+            room_code: join.room.as_str().to_owned(),
+            user_id: join.user_id.clone(),
+            username: join.username.clone(),
+            session_id: session.id.clone(),
+            after: join.after,
+        };
+        let snapshot = match persistence.join_room(request).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                *may_be_in |= error == Error::OutcomeUnknown;
+                return Err(error);
+            }
+        };
+        *may_be_in = true;
+        let position = snapshot.position.ok_or(Error::Internal)?;
+        let board = match board {
+            Some((_, at)) if at.epoch != position.epoch => continue,
+            Some((elements, at)) if !snapshot.reset => Some((elements, at.revision)),
+            Some(_) | None => None,
+        };
+        let joiner = Joiner {
+            key: session.key,
+            session_id: session.id.clone(),
+            sync: join.sync,
+            resumes: join.after.is_some(),
+            drawing: session.drawing.clone(),
+            snapshot,
+            position,
+            board,
+        };
+        let request =
+            JoinRequest { joiner, outbox: session.outbox.clone(), reply: reply.clone() };
+        match pump.join(request).await {
+            Ok(()) => {
+                let Join { room, user_id, username, sync, .. } = join;
+                session.rooms.insert(room, Membership { user_id, username, sync, pump });
+                return Ok(());
+            }
+            Err(why @ (Refusal::Stale | Refusal::Restart)) => {
+                debug!(room.code = %join.room, session.id = %session.id, ?why, "joining anew");
+            }
+            Err(Refusal::Late) => break,
+        }
+    }
+    Err(Error::StoreUnavailable)
+}
+
+/// The living board and when it was read.
+async fn whole_board(
+    session: &Session,
+    room: &RoomCode,
+) -> Result<(Vec<proto::Element>, proto::Position), Error> {
+    let board = session.gateway.persistence.get_whiteboard(room.as_str().to_owned()).await?;
+    Ok((board.elements, board.position.ok_or(Error::Internal)?))
+}
+
+/// Ends the socket's membership, if there is one.
+pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> Result<(), Error> {
+    let Leave(claim) = Leave::parse(text)?;
+    match session.member(&claim) {
+        Ok(_) => {}
+        Err(Error::NotJoined) => {
+            reply.send(&payload::ack_success());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    }
+    if let Some(Membership { user_id, pump, .. }) = session.rooms.remove(&claim.room) {
+        let over = pump.is_over();
+        // First the room falls silent here, then it is told: nothing comes after the ack.
+        pump.leave(session.key).await;
+        if !over {
+            let request = proto::LeaveRoomRequest {
+                room_code: claim.room.as_str().to_owned(),
+                user_id: user_id.clone(),
+                session_id: session.id.clone(),
+            };
+            match session.gateway.persistence.leave_room(request).await {
+                Ok(()) | Err(Error::RoomNotFound) => {}
+                Err(error) => {
+                    session.gateway.leave_surely(claim.room, user_id, session.id.clone());
+                    return Err(error);
+                }
+            }
+        }
+    }
+    reply.send(&payload::ack_success());
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What goes to one socket: packets and acknowledgements.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use socketioxide::{
+    SendError, SocketError,
+    extract::{AckSender, SocketRef},
+};
+use tracing::{debug, info};
+
+use super::{
+    meter::Meter,
+    payload::{Ack, Packet, ServerEvent},
+};
+
+/// A socket as somebody to tell things to. Telling never waits: a socket that cannot keep up
+/// is cut, and comes back with its position.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    socket: SocketRef,
+    meter: Arc<Meter>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outbox").field(&self.socket.id).finish()
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(socket: SocketRef, meter: Arc<Meter>) -> Self {
+        Self { socket, meter }
+    }
+
+    /// Queues a packet.
+    pub(crate) fn tell(&self, packet: &Packet) {
+        let state =
+            matches!(packet.event(), ServerEvent::ChatHistory | ServerEvent::WhiteboardState);
+        if !self.socket.connected() || !self.has_room(packet.len(), state) {
+            return;
+        }
+        let name = packet.event().name();
+        let queued = match packet.arguments() {
+            (first, None) => self.socket.emit(name, &(first,)),
+            (first, Some(second)) => self.socket.emit(name, &(first, second)),
+        };
+        self.check(queued);
+    }
+
+    fn has_room(&self, bytes: usize, state: bool) -> bool {
+        let fits = !self.meter.is_cut() && self.meter.add(bytes, state);
+        if !fits {
+            self.cut("too many bytes wait for it");
+        }
+        fits
+    }
+
+    fn check(&self, queued: Result<(), SendError>) {
+        match queued {
+            Ok(()) | Err(SendError::Socket(SocketError::Closed)) => {}
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                self.cut("too many packets wait for it");
+            }
+            Err(SendError::Serialize(problem)) => debug!(%problem, "a packet cannot be written"),
+        }
+    }
+
+    fn cut(&self, why: &str) {
+        if self.meter.cut() {
+            info!(session.id = %self.socket.id, why, "socket cut");
+        }
+    }
+}
+
+/// The acknowledgement that an event may have asked for, sent at most once.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    outbox: Outbox,
+    ack: Option<Arc<Mutex<Option<AckSender>>>>,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("is_wanted", &self.is_wanted()).finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    /// `ack` where the event asked for one.
+    pub(crate) fn new(outbox: Outbox, ack: Option<AckSender>) -> Self {
+        Self { outbox, ack: ack.map(|ack| Arc::new(Mutex::new(Some(ack)))) }
+    }
+
+    /// Whether the event asked for an answer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.ack.is_some()
+    }
+
+    /// Answers, where that was asked for and has not been done.
+    pub(crate) fn send(&self, content: &Ack) {
+        let sender = self
+            .ack
+            .as_ref()
+            .and_then(|ack| ack.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(sender) = sender else { return };
+        // `43<id>[content]`
+        let bytes = content.get().len() + 8;
+        if self.outbox.socket.connected() && self.outbox.has_room(bytes, false) {
+            self.outbox.check(sender.send(&(&**content,)));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One socket: who it is in which room, and its events served one after another.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use uuid::Uuid;
+
+use super::{
+    Gateway, dispatch,
+    inbox::{Queue, Work, refuse},
+    outbox::Outbox,
+    payload::{Claim, ClientEvent},
+};
+use crate::{
+    error::Error,
+    feed::{MemberKey, PumpHandle, Sync},
+    values::RoomCode,
+};
+
+/// How many rooms a socket may be in.
+pub(super) const MAX_ROOMS: usize = 100;
+
+/// How long events that came before a disconnect are still served.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// What `join` bound a socket to.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) user_id: String,
+    pub(super) username: String,
+    pub(super) sync: Sync,
+    pub(super) pump: PumpHandle,
+}
+
+/// One socket's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) gateway: Gateway,
+    /// What the service knows this session by.
+    pub(super) id: String,
+    /// What the pumps know it by.
+    pub(super) key: MemberKey,
+    pub(super) outbox: Outbox,
+    pub(super) drawing: Arc<AtomicUsize>,
+    pub(super) rooms: HashMap<RoomCode, Membership>,
+}
+
+impl Session {
+    /// Serves the queue until the socket is gone, or the gateway stops, and the queue is
+    /// empty; then leaves.
+    pub(super) async fn run(mut self, mut queue: Queue, gone: CancellationToken) {
+        let stopping = self.gateway.stopping.clone();
+        let mut served_until = None;
+        loop {
+            let work = tokio::select! {
+                work = queue.recv() => work,
+                () = stopping.cancelled(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+            };
+            let Some(work) = work else { break };
+            if gone.is_cancelled() || stopping.is_cancelled() {
+                let until = *served_until.get_or_insert_with(|| Instant::now() + AFTERMATH);
+                if Instant::now() >= until {
+                    debug!(session.id = %self.id, "events of a gone socket were dropped");
+                    break;
+                }
+            }
+            self.serve(work).await;
+        }
+        for (room, membership) in self.rooms.drain() {
+            let over = membership.pump.is_over();
+            membership.pump.leave(self.key).await;
+            if !over {
+                self.gateway.leave_surely(room, membership.user_id, self.id.clone());
+            }
+        }
+    }
+
+    async fn serve(&mut self, work: Work) {
+        let served = if work.has_binary {
+            Err(Error::invalid("payload", "must have no binary attachments"))
+        } else {
+            dispatch(self, work.event, &work.text, &work.reply).await
+        };
+        if let Err(error) = served {
+            refuse(&self.outbox, &work.reply, work.event, &work.text, &error);
+        }
+        if work.event == ClientEvent::WhiteboardChange {
+            self.drawing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The membership that an event is sent under.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotJoined`], or [`Error::IdentityMismatch`] where the event claims to be from
+    /// another user than joined.
+    pub(super) fn member(&self, claim: &Claim) -> Result<&Membership, Error> {
+        let membership = self.rooms.get(&claim.room).ok_or(Error::NotJoined)?;
+        match &claim.user_id {
+            Some(user_id) if *user_id != membership.user_id => Err(Error::IdentityMismatch),
+            Some(_) | None => Ok(membership),
+        }
+    }
+}
+
+/// The request id of a write, and whether it was made here for this call alone.
+pub(super) fn request_id(given: Option<String>) -> (String, bool) {
+    match given {
+        Some(id) => (id, false),
+        None => (Uuid::new_v4().to_string(), true),
+    }
+}

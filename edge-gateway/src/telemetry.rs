@@ -1,0 +1,27 @@
+//! The log, and the promise that no panic is silent.
+
+use std::{backtrace::Backtrace, io, panic};
+
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::{Config, LogFormat};
+
+/// Sends the log to standard error as `config` asks, panics included.
+pub fn init(config: &Config) {
+    let registry = tracing_subscriber::registry().with(config.log.to_filter());
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr());
+    match config.log_format {
+        LogFormat::Text => registry.with(lines.with_ansi(false).with_target(false)).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+    }
+
+    // A task that panics would otherwise end without a word in a JSON log.
+    panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        tracing::error!(%panic, %backtrace, "panic");
+    }));
+}
+
+fn stderr() -> impl for<'a> MakeWriter<'a> + Send + Sync + 'static {
+    io::stderr
+}
