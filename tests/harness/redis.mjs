@@ -1,0 +1,166 @@
+// A private redis-server, and the little of its protocol that the assertions need.
+
+import { connect } from "node:net";
+
+import { freePort } from "./ports.mjs";
+import { Program, temporaryFolder } from "./program.mjs";
+import { until } from "./until.mjs";
+
+/** A redis-server on loopback with its append-only file in a folder of its own. */
+export class Redis {
+  #program;
+
+  static async start(options = {}) {
+    const redis = new Redis();
+    redis.port = await freePort();
+    redis.url = `redis://127.0.0.1:${redis.port}`;
+    const settings = {
+      port: redis.port,
+      bind: "127.0.0.1",
+      dir: temporaryFolder(),
+      appendonly: "yes",
+      appendfsync: "everysec",
+      save: "",
+      "maxmemory-policy": "noeviction",
+      ...options,
+    };
+    redis.#program = new Program({
+      name: "redis-server",
+      command: "redis-server",
+      args: Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]),
+      env: { PATH: process.env.PATH },
+    });
+    await redis.#ready();
+    return redis;
+  }
+
+  async #ready() {
+    await until(`redis-server answers\n${this.#program.log}`, async () => {
+      return (await this.command("PING")) === "PONG";
+    });
+  }
+
+  /** Sends one command on a connection of its own; an error answer is thrown. */
+  async command(...parts) {
+    const [answer] = await this.pipeline([parts]);
+    if (answer instanceof Error) throw answer;
+    return answer;
+  }
+
+  /** Sends commands in one packet and resolves with their answers, in order. */
+  pipeline(commands) {
+    return new Promise((resolve, reject) => {
+      const socket = connect(this.port, "127.0.0.1");
+      const answers = [];
+      let bytes = Buffer.alloc(0);
+      socket.setTimeout(10_000, () => socket.destroy(new Error("redis-server does not answer")));
+      socket.once("error", reject);
+      socket.once("close", () => reject(new Error("redis-server closed the connection")));
+      socket.on("data", (chunk) => {
+        bytes = Buffer.concat([bytes, chunk]);
+        for (;;) {
+          const parsed = parse(bytes, 0);
+          if (!parsed) return;
+          bytes = bytes.subarray(parsed.end);
+          answers.push(parsed.value);
+          if (answers.length === commands.length) {
+            resolve(answers);
+            socket.destroy();
+            return;
+          }
+        }
+      });
+      socket.write(Buffer.concat(commands.map(encode)));
+    });
+  }
+
+  /** All keys that match a pattern, sorted. */
+  async keys(pattern) {
+    const keys = new Set();
+    let cursor = "0";
+    do {
+      const [next, page] = await this.command("SCAN", cursor, "MATCH", pattern, "COUNT", "1000");
+      for (const key of page) keys.add(key);
+      cursor = next;
+    } while (cursor !== "0");
+    return [...keys].sort();
+  }
+
+  /** All keys of a room. */
+  keysOf(code) {
+    return this.keys(`room:{${code}}*`);
+  }
+
+  /** When the keys of a room expire: instant to keys, request keys left out. */
+  async expiries(code) {
+    const keys = (await this.keysOf(code)).filter((key) => !key.includes(":request:"));
+    const instants = await this.pipeline(keys.map((key) => ["PEXPIRETIME", key]));
+    const byInstant = new Map();
+    keys.forEach((key, n) => {
+      byInstant.set(instants[n], [...(byInstant.get(instants[n]) ?? []), key]);
+    });
+    return byInstant;
+  }
+
+  signal(name) {
+    this.#program.signal(name);
+  }
+
+  async kill() {
+    await this.#program.kill();
+  }
+
+  async restart() {
+    this.#program.start();
+    await this.#ready();
+  }
+
+  async stop() {
+    await this.#program.stop();
+  }
+}
+
+function encode(parts) {
+  const texts = parts.map((part) => Buffer.from(String(part)));
+  const heads = [`*${texts.length}\r\n`];
+  return Buffer.concat([
+    Buffer.from(heads[0]),
+    ...texts.flatMap((text) => [Buffer.from(`$${text.length}\r\n`), text, Buffer.from("\r\n")]),
+  ]);
+}
+
+// RESP2: one value from `start`, or undefined where it has not all arrived.
+function parse(bytes, start) {
+  const line = bytes.indexOf("\r\n", start);
+  if (line < 0) return undefined;
+  const text = bytes.toString("utf8", start + 1, line);
+  const end = line + 2;
+  switch (String.fromCharCode(bytes[start])) {
+    case "+":
+      return { value: text, end };
+    case "-":
+      return { value: new Error(text), end };
+    case ":":
+      return { value: Number(text), end };
+    case "$": {
+      const length = Number(text);
+      if (length < 0) return { value: null, end };
+      if (bytes.length < end + length + 2) return undefined;
+      return { value: bytes.toString("utf8", end, end + length), end: end + length + 2 };
+    }
+    case "*": {
+      if (Number(text) < 0) return { value: null, end };
+      const values = [];
+      let position = end;
+      for (let n = 0; n < Number(text); n += 1) {
+        const item = parse(bytes, position);
+        if (!item) return undefined;
+        values.push(item.value);
+        position = item.end;
+      }
+      return { value: values, end: position };
+    }
+    default:
+      throw new Error(`not RESP2: ${text}`);
+  }
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Starts both programs, and a redis-server where REDIS_URL names none, until
+# Ctrl-C. Written for the bash 3.2 of macOS too.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+
+# A variable's value as the programs will read it: the environment, else .env.
+setting() {
+    local value
+    value=$(printenv "$1") && {
+        echo "$value"
+        return
+    }
+    [ -r .env ] || return 0
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*//p" .env |
+        tail -n 1 | sed -E "s/^\"(.*)\"[[:space:]]*\$/\\1/; s/^'(.*)'[[:space:]]*\$/\\1/"
+}
+
+# Each child is in a process group of its own, so that Ctrl-C reaches this
+# script alone and the programs are stopped in their order.
+set -m
+
+redis=""
+service=""
+gateway=""
+
+# stop PID: asks a program that this script has started to stop, and waits for it.
+stop() {
+    [ -n "$1" ] || return 0
+    kill -TERM "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+
+stop_all() {
+    trap '' INT TERM HUP
+    stop "$gateway"
+    stop "$service"
+    stop "$redis"
+}
+
+interrupted() {
+    echo
+    echo "Stopping ..."
+    stop_all
+    exit 0
+}
+trap interrupted INT TERM HUP
+
+# ended NAME PID: tells how a program ended, stops the others, ends as it did.
+ended() {
+    wait "$2"
+    local status=$?
+    echo "$1 ended with exit code $status; stopping the rest." >&2
+    stop_all
+    [ "$status" -ne 0 ] || status=1
+    exit "$status"
+}
+
+# A wait that a signal interrupts at once.
+moment() {
+    sleep "$1" &
+    wait $!
+}
+
+if [ -z "$(setting REDIS_URL)" ]; then
+    if ! command -v redis-server >/dev/null; then
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            echo "Installing redis-server ..."
+            export DEBIAN_FRONTEND=noninteractive
+            apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null || exit 1
+        else
+            echo "redis-server is missing: apt-get install redis-server, or brew install redis," >&2
+            echo "or set REDIS_URL to a Redis 7 or later that runs elsewhere." >&2
+            exit 1
+        fi
+    fi
+    # Not Redis's usual port: what listens there may be somebody else's.
+    port="${RUN_REDIS_PORT:-6399}"
+    mkdir -p data
+    redis-server --bind 127.0.0.1 --port "$port" --dir "$PWD/data" --appendonly yes \
+        --appendfsync everysec --save "" --maxmemory-policy noeviction \
+        --logfile "$PWD/data/redis.log" </dev/null &
+    redis=$!
+    export REDIS_URL="redis://127.0.0.1:$port"
+    moment 0.3
+    if ! kill -0 "$redis" 2>/dev/null; then
+        tail -n 5 data/redis.log >&2
+        ended "redis-server" "$redis"
+    fi
+fi
+
+target/release/persistence-service </dev/null &
+service=$!
+target/release/edge-gateway </dev/null &
+gateway=$!
+
+listen=$(setting GATEWAY_LISTEN)
+listen=${listen:-127.0.0.1:4000}
+listen=${listen/#0.0.0.0:/127.0.0.1:}
+listen=${listen/#\[::\]:/[::1]:}
+host=${listen%:*}
+host=${host#[}
+host=${host%]}
+opened=""
+
+# Whether the gateway can serve: its service is up and reaches Redis.
+ready() {
+    (
+        exec 3<>"/dev/tcp/$host/${listen##*:}" &&
+            printf 'GET /readyz HTTP/1.0\r\nHost: %s\r\n\r\n' "$listen" >&3 &&
+            head -n 1 <&3 | grep -q ' 200 '
+    ) 2>/dev/null
+}
+
+while :; do
+    kill -0 "$gateway" 2>/dev/null || ended "edge-gateway" "$gateway"
+    kill -0 "$service" 2>/dev/null || ended "persistence-service" "$service"
+    [ -z "$redis" ] || kill -0 "$redis" 2>/dev/null || ended "redis-server" "$redis"
+    if [ -z "$opened" ] && ready; then
+        opened=yes
+        echo
+        echo "  Roomkeeper is ready: open http://$listen"
+        echo "  Ctrl-C stops it."
+        echo
+    fi
+    moment 0.5
+done
