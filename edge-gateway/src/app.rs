@@ -65,9 +65,19 @@ pub fn build(config: &Config) -> anyhow::Result<App> {
     let gateway = Gateway::new(persistence.clone(), &feeds);
     let (layer, io) = gateway.layer();
     let draining = Arc::new(AtomicBool::new(false));
-    let http = Http { persistence: persistence.clone(), draining: draining.clone() };
+    let http = Http {
+        persistence: persistence.clone(),
+        draining: draining.clone(),
+    };
     let router = http::router(http, layer, config.allowed_origins.clone());
-    Ok(App { persistence, gateway, io, router, draining, feeds })
+    Ok(App {
+        persistence,
+        gateway,
+        io,
+        router,
+        draining,
+        feeds,
+    })
 }
 
 impl App {

@@ -42,11 +42,21 @@ pub struct Config {
     pub allowed_origins: AllowedOrigins,
 
     /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
-    #[arg(long, env = "RUST_LOG", value_name = "RUST_LOG", default_value = "info")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        value_name = "RUST_LOG",
+        default_value = "info"
+    )]
     pub log: LogFilter,
 
     /// How to write the log: lines for people, or JSON for programs.
-    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        env = "LOG_FORMAT",
+        value_name = "LOG_FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -61,15 +71,20 @@ impl Config {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        Self::try_parse_from(arguments).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                ConfigError::Asked(error.to_string())
+        Self::try_parse_from(arguments).map_err(|error| {
+            let text = error.to_string();
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) {
+                return ConfigError::Asked(text);
             }
-            _ => {
-                let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
-                ConfigError::Invalid(line.trim_start_matches("error: ").to_owned())
-            }
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            ConfigError::Invalid(lines.join(" ").trim_start_matches("error: ").to_owned())
         })
     }
 }
@@ -135,15 +150,21 @@ impl FromStr for ServiceUrls {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let urls: Vec<String> =
-            text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+        let urls: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .map(str::to_owned)
+            .collect();
         if urls.is_empty() {
             return Err("at least one URL is needed".to_owned());
         }
         for url in &urls {
             let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no URL"))?;
             if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
-                return Err(format!("`{url}` must begin with http:// or https:// and name a host"));
+                return Err(format!(
+                    "`{url}` must begin with http:// or https:// and name a host"
+                ));
             }
         }
         Ok(Self(urls))
@@ -163,8 +184,11 @@ impl FromStr for AllowedOrigins {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names: Vec<&str> =
-            text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
         if names == ["*"] {
             return Ok(Self::Any);
         }
@@ -184,7 +208,9 @@ fn parse_origin(name: &str) -> Option<HeaderValue> {
     let uri: Uri = name.strip_suffix('/').unwrap_or(name).parse().ok()?;
     let scheme = uri.scheme_str()?;
     let host = uri.host()?;
-    if !matches!(scheme, "http" | "https") || !matches!(uri.path(), "" | "/") || uri.query().is_some()
+    if !matches!(scheme, "http" | "https")
+        || !matches!(uri.path(), "" | "/")
+        || uri.query().is_some()
     {
         return None;
     }
@@ -220,7 +246,10 @@ mod tests {
     fn a_bad_value_is_told_in_one_line_that_names_the_variable() {
         for (arguments, variable) in [
             (["--listen", "nowhere"], "GATEWAY_LISTEN"),
-            (["--persistence-url", "localhost:1"], "GATEWAY_PERSISTENCE_URL"),
+            (
+                ["--persistence-url", "localhost:1"],
+                "GATEWAY_PERSISTENCE_URL",
+            ),
             (["--persistence-url", " , "], "GATEWAY_PERSISTENCE_URL"),
             (["--allowed-origins", "example.org"], "CORS_ALLOWED_ORIGINS"),
             (["--allowed-origins", "http://a/b"], "CORS_ALLOWED_ORIGINS"),
@@ -249,8 +278,13 @@ mod tests {
             "https://Example.org:443/,http://localhost:5173",
         ])
         .unwrap();
-        assert_eq!(config.persistence_url.as_slice(), ["http://a:1", "http://b:2"]);
-        let AllowedOrigins::Listed(origins) = config.allowed_origins else { panic!() };
+        assert_eq!(
+            config.persistence_url.as_slice(),
+            ["http://a:1", "http://b:2"]
+        );
+        let AllowedOrigins::Listed(origins) = config.allowed_origins else {
+            panic!()
+        };
         assert_eq!(origins, ["https://example.org", "http://localhost:5173"]);
     }
 }

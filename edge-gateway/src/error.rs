@@ -67,12 +67,17 @@ pub enum Error {
 impl Error {
     /// A value of `field` that breaks the contract's rules.
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Invalid { field: field.into(), problem: problem.into() }
+        Self::Invalid {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 
     /// A request beyond what may be outstanding.
     pub fn rate_limited() -> Self {
-        Self::RateLimited { retry_after: RETRY_AFTER }
+        Self::RateLimited {
+            retry_after: RETRY_AFTER,
+        }
     }
 
     /// The code that programs read, as section 4 of the contract spells it.

@@ -1,6 +1,10 @@
 //! `edge-gateway`: parses the settings, binds, runs until it is told to stop.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 
 use edge_gateway::{
     app,
@@ -22,7 +26,13 @@ fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {
-        eprintln!("edge-gateway: .env: {error}");
+        // A line that cannot be parsed may hold a secret: it is not repeated.
+        let problem = if let dotenvy::Error::Io(error) = error {
+            error.to_string()
+        } else {
+            "a line is not NAME=value".to_owned()
+        };
+        eprintln!("edge-gateway: .env: {problem}");
         return ExitCode::from(BAD_CONFIG);
     }
     let config = match Config::read(std::env::args_os()) {
@@ -52,11 +62,16 @@ fn main() -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     use anyhow::Context as _;
 
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         anyhow::bail!("another TLS provider is installed");
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
     let served = runtime.block_on(async {
         info!("edge-gateway {}", env!("CARGO_PKG_VERSION"));
         info!("persistence service: {}", config.persistence_url);
@@ -69,7 +84,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(watch_signals(shutdown.clone()));
 
         info!("edge-gateway: ready");
-        info!("open http://{address}/");
+        info!("open http://{}/", reachable(address));
         app.run(listener, shutdown).await;
         info!("edge-gateway: stopped");
         anyhow::Ok(())
@@ -79,11 +94,20 @@ fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
+/// Where a browser on this machine finds what listens at `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
 /// Asks for a stop at the first SIGTERM or SIGINT, and exits at the second.
 async fn watch_signals(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         error!("signals cannot be watched");
         return;
     };

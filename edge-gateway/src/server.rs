@@ -91,7 +91,10 @@ pub(crate) async fn serve(
             debug!(%error, "a connection could not be set up");
             continue;
         }
-        let connection = Arc::new(Connection { cut: end.child_token(), ..Default::default() });
+        let connection = Arc::new(Connection {
+            cut: end.child_token(),
+            ..Default::default()
+        });
         let io = Io::new(stream, connection.clone(), slot);
         let stopping = stop.clone();
         connections.spawn(handle(io, connection, router.clone(), stopping));
@@ -101,8 +104,9 @@ pub(crate) async fn serve(
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(USER_TIMEOUT);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(USER_TIMEOUT);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
@@ -154,7 +158,13 @@ impl Io {
     ) -> Self {
         let cut = || Box::pin(connection.cut.clone().cancelled_owned());
         let (cut_read, cut_write) = (cut(), cut());
-        Self { stream, connection, cut_read, cut_write, _slot: slot }
+        Self {
+            stream,
+            connection,
+            cut_read,
+            cut_write,
+            _slot: slot,
+        }
     }
 
     fn is_cut_for_writing(&mut self, context: &mut Context<'_>) -> bool {

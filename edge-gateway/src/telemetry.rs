@@ -2,7 +2,9 @@
 
 use std::{backtrace::Backtrace, io, panic};
 
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::config::{Config, LogFormat};
 
@@ -11,7 +13,9 @@ pub fn init(config: &Config) {
     let registry = tracing_subscriber::registry().with(config.log.to_filter());
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr());
     match config.log_format {
-        LogFormat::Text => registry.with(lines.with_ansi(false).with_target(false)).init(),
+        LogFormat::Text => registry
+            .with(lines.with_ansi(false).with_target(false))
+            .init(),
         LogFormat::Json => registry.with(lines.json()).init(),
     }
 

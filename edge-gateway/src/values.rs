@@ -112,7 +112,10 @@ fn plain(field: &str, text: String, most: usize) -> Result<String, Error> {
         return Err(Error::invalid(field, "must not be empty"));
     }
     if longer_than(&text, most) {
-        return Err(Error::invalid(field, format!("must have at most {most} characters")));
+        return Err(Error::invalid(
+            field,
+            format!("must have at most {most} characters"),
+        ));
     }
     if text.chars().any(char::is_control) {
         return Err(Error::invalid(field, "must have no control characters"));
@@ -157,8 +160,18 @@ mod tests {
 
     #[test]
     fn a_request_id_is_a_hyphenated_uuid() {
-        assert!(request_id("requestId", "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned()).is_ok());
-        for bad in ["", "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0}"] {
+        assert!(
+            request_id(
+                "requestId",
+                "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned()
+            )
+            .is_ok()
+        );
+        for bad in [
+            "",
+            "67e5504410b1426f9247bb680e5fe0c8",
+            "{67e55044-10b1-426f-9247-bb680e5fe0}",
+        ] {
             assert!(request_id("requestId", bad.to_owned()).is_err(), "{bad}");
         }
     }

@@ -46,7 +46,11 @@ impl Board {
         for element in elements {
             let entry = self.entries.entry(element.id.clone()).or_insert_with(|| {
                 self.next_ordinal += 1;
-                Entry { revision: 0, ordinal: self.next_ordinal, place: None }
+                Entry {
+                    revision: 0,
+                    ordinal: self.next_ordinal,
+                    place: None,
+                }
             });
             if element.revision != 0 && element.revision <= entry.revision {
                 continue;
@@ -79,7 +83,9 @@ fn index_of(json: &str) -> Option<String> {
         index: serde_json::Value,
     }
     match serde_json::from_str(json) {
-        Ok(Index { index: serde_json::Value::String(index) }) => Some(index),
+        Ok(Index {
+            index: serde_json::Value::String(index),
+        }) => Some(index),
         Ok(_) | Err(_) => None,
     }
 }
@@ -89,7 +95,9 @@ mod tests {
     use super::*;
 
     fn element(id: &str, revision: u64, is_deleted: bool, index: Option<&str>) -> Element {
-        let index = index.map(|index| format!(",\"index\":\"{index}\"")).unwrap_or_default();
+        let index = index
+            .map(|index| format!(",\"index\":\"{index}\""))
+            .unwrap_or_default();
         Element {
             id: id.to_owned(),
             revision,
@@ -117,8 +125,7 @@ mod tests {
 
     #[test]
     fn a_deleted_element_is_gone_and_comes_back_to_its_place() {
-        let mut board =
-            Board::new(&[element("a", 1, false, None), element("b", 1, false, None)]);
+        let mut board = Board::new(&[element("a", 1, false, None), element("b", 1, false, None)]);
         board.apply(&[element("a", 2, true, None)]);
         assert_eq!(ids(&board), ["b"]);
         board.apply(&[element("a", 3, false, None)]);

@@ -2,7 +2,7 @@
 //!
 //! One pump per room with a local member hears the room's events on a stream that all
 //! rooms share, turns each into a packet once, and hands it to everybody here. What is
-//! decided is decided in [`live`], which knows no socket and no clock of its own.
+//! decided is decided in `live`, which knows no socket and no clock of its own.
 
 mod board;
 mod live;

@@ -38,7 +38,11 @@ pub(super) enum Command {
     Ready(oneshot::Sender<Result<(), Error>>),
     Join(Box<JoinRequest>, oneshot::Sender<Result<(), Refusal>>),
     Leave(MemberKey, oneshot::Sender<()>),
-    ChangeEnded { key: MemberKey, lost: bool, event_at: Option<u64> },
+    ChangeEnded {
+        key: MemberKey,
+        lost: bool,
+        event_at: Option<u64>,
+    },
 }
 
 /// A joiner with what it is to be told by.
@@ -96,7 +100,12 @@ impl PumpHandle {
     /// Takes a socket out; when this returns nothing more of the room is told to it.
     pub(crate) async fn leave(&self, key: MemberKey) {
         let (sender, receiver) = oneshot::channel();
-        if self.commands.send(Command::Leave(key, sender)).await.is_ok() {
+        if self
+            .commands
+            .send(Command::Leave(key, sender))
+            .await
+            .is_ok()
+        {
             // A pump that has ended tells nothing either.
             let _ = receiver.await;
         }
@@ -106,7 +115,14 @@ impl PumpHandle {
     /// [`LiveRoom::change_ended`].
     pub(crate) async fn change_ended(&self, key: MemberKey, lost: bool, event_at: Option<u64>) {
         // A pump that has ended has nobody to show the board to.
-        let _ = self.commands.send(Command::ChangeEnded { key, lost, event_at }).await;
+        let _ = self
+            .commands
+            .send(Command::ChangeEnded {
+                key,
+                lost,
+                event_at,
+            })
+            .await;
     }
 
     /// Whether the room is over.
@@ -181,11 +197,17 @@ impl Pump {
                     // Whoever asked may have gone.
                     let _ = answer.send(Ok(()));
                 } else {
+                    // Those who gave up meanwhile must not pile up.
+                    self.waiting.retain(|waiting| !waiting.is_closed());
                     self.waiting.push(answer);
                 }
             }
             Command::Join(request, answer) => {
-                let JoinRequest { joiner, outbox, reply } = *request;
+                let JoinRequest {
+                    joiner,
+                    outbox,
+                    reply,
+                } = *request;
                 self.outboxes.insert(joiner.key, outbox);
                 self.joining.insert(joiner.key, (reply, answer));
                 self.live.join(now(), joiner);
@@ -196,7 +218,11 @@ impl Pump {
                 // Whoever asked may have gone.
                 let _ = answer.send(());
             }
-            Command::ChangeEnded { key, lost, event_at } => {
+            Command::ChangeEnded {
+                key,
+                lost,
+                event_at,
+            } => {
                 self.live.change_ended(now(), key, lost, event_at);
             }
         }
@@ -218,7 +244,9 @@ impl Pump {
     }
 
     fn watch(&mut self) {
-        let Some((_, after)) = self.watch_at.take() else { return };
+        let Some((_, after)) = self.watch_at.take() else {
+            return;
+        };
         self.watching = self.streams.watch(&self.room, after);
         if self.watching.is_none() {
             self.live.on_lost();
@@ -242,6 +270,9 @@ impl Pump {
                     }
                 }
                 Output::Refuse { key, why } => {
+                    if !self.live.is_member(key) {
+                        self.outboxes.remove(&key);
+                    }
                     if let Some((_, answer)) = self.joining.remove(&key) {
                         // The session waits for this as long as it lives.
                         let _ = answer.send(Err(why));
@@ -264,7 +295,11 @@ impl Pump {
                 }
                 Output::End { existed } => {
                     for answer in self.waiting.drain(..) {
-                        let told = if existed { Ok(()) } else { Err(Error::RoomNotFound) };
+                        let told = if existed {
+                            Ok(())
+                        } else {
+                            Err(Error::RoomNotFound)
+                        };
                         // Whoever asked may have gone.
                         let _ = answer.send(told);
                     }
@@ -305,5 +340,8 @@ fn now() -> Now {
     )]
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let wall_ms = since_epoch.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0));
-    Now { instant: Instant::now(), wall_ms }
+    Now {
+        instant: Instant::now(),
+        wall_ms,
+    }
 }

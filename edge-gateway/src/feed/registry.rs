@@ -60,7 +60,13 @@ impl Registry {
             move || registry.forget(&room, id)
         };
         let handle = pump::start(room.clone(), self.streams.clone(), ended);
-        pumps.insert(room.clone(), Pump { id, commands: handle.commands.downgrade() });
+        pumps.insert(
+            room.clone(),
+            Pump {
+                id,
+                commands: handle.commands.downgrade(),
+            },
+        );
         handle
     }
 
@@ -103,6 +109,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_join_is_answered_when_no_service_can_be_reached() {
         let room = RoomCode::parse("roomId", "123456").unwrap();
-        assert_eq!(registry().pump(&room).ready().await, Err(Error::StoreUnavailable));
+        assert_eq!(
+            registry().pump(&room).ready().await,
+            Err(Error::StoreUnavailable)
+        );
     }
 }

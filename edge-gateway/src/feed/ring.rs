@@ -39,7 +39,10 @@ impl Ring {
 
     /// The events after `revision`, if they reach back to it.
     pub(crate) fn since(&self, revision: u64) -> Option<impl Iterator<Item = &Stored>> {
-        let first = self.events.iter().position(|event| event.previous == revision)?;
+        let first = self
+            .events
+            .iter()
+            .position(|event| event.previous == revision)?;
         Some(self.events.iter().skip(first))
     }
 }
@@ -65,7 +68,11 @@ mod tests {
         for revision in 1..=200 {
             ring.push(event(revision * 10 - 10, revision * 10));
         }
-        let after: Vec<_> = ring.since(1_980).unwrap().map(|e| e.position.revision).collect();
+        let after: Vec<_> = ring
+            .since(1_980)
+            .unwrap()
+            .map(|e| e.position.revision)
+            .collect();
         assert_eq!(after, [1_990, 2_000]);
         assert!(ring.since(1_985).is_none());
         assert!(ring.since(0).is_none());

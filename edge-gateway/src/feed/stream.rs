@@ -65,7 +65,11 @@ impl Streams {
                 }
             });
         }
-        Self { persistence, commands: Arc::new(commands), next_id: Arc::new(AtomicU64::new(1)) }
+        Self {
+            persistence,
+            commands: Arc::new(commands),
+            next_id: Arc::new(AtomicU64::new(1)),
+        }
     }
 
     /// Begins to watch a room at the service whose turn it is; `None` if its queue is full.
@@ -78,9 +82,17 @@ impl Streams {
         let commands = self.commands.get(endpoint.url())?.clone();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sink, frames) = mpsc::channel(FRAMES);
-        let watch = proto::Watch { watch_id: id, room_code: room.as_str().to_owned(), after };
+        let watch = proto::Watch {
+            watch_id: id,
+            room_code: room.as_str().to_owned(),
+            after,
+        };
         commands.try_send(Command::Watch(watch, sink)).ok()?;
-        Some(Watching { id, frames, commands })
+        Some(Watching {
+            id,
+            frames,
+            commands,
+        })
     }
 }
 
@@ -136,7 +148,9 @@ struct Stream {
 impl Stream {
     fn watch(&mut self, watch: proto::Watch, sink: mpsc::Sender<Frame>) {
         self.sinks.insert(watch.watch_id, sink);
-        self.unsent.push_back(proto::WatchRoomsRequest { command: Some(Wire::Watch(watch)) });
+        self.unsent.push_back(proto::WatchRoomsRequest {
+            command: Some(Wire::Watch(watch)),
+        });
     }
 
     fn unwatch(&mut self, watch_id: u64) {
@@ -174,7 +188,13 @@ impl Stream {
         loop {
             tokio::select! {
                 frame = frames.message() => match frame {
-                    Ok(Some(frame)) => self.hand_over(frame),
+                    Ok(Some(frame)) => {
+                        if is_draining(&frame) {
+                            // So that its rooms are watched elsewhere, if there is another.
+                            endpoint.is_down();
+                        }
+                        self.hand_over(frame);
+                    }
                     Ok(None) => break,
                     Err(status) => {
                         debug!(service.url = %endpoint.url(), %status, "the feed broke");
@@ -201,8 +221,16 @@ impl Stream {
     }
 
     fn hand_over(&mut self, response: proto::WatchRoomsResponse) {
-        let proto::WatchRoomsResponse { watch_id, frame: Some(frame) } = response else { return };
-        let Some(sink) = self.sinks.get(&watch_id) else { return };
+        let proto::WatchRoomsResponse {
+            watch_id,
+            frame: Some(frame),
+        } = response
+        else {
+            return;
+        };
+        let Some(sink) = self.sinks.get(&watch_id) else {
+            return;
+        };
         let last = matches!(frame, Frame::Closed(_));
         match sink.try_send(frame) {
             Ok(()) if last => {
@@ -215,6 +243,13 @@ impl Stream {
             }
             Err(TrySendError::Closed(_)) => self.unwatch(watch_id),
         }
+    }
+}
+
+fn is_draining(response: &proto::WatchRoomsResponse) -> bool {
+    match &response.frame {
+        Some(Frame::Closed(closed)) => closed.reason() == proto::CloseReason::Draining,
+        Some(Frame::CaughtUp(_) | Frame::Event(_)) | None => false,
     }
 }
 
@@ -232,15 +267,30 @@ mod tests {
         let mut stream = Stream::default();
         let (slow, mut slow_frames) = mpsc::channel(1);
         let (other, mut other_frames) = mpsc::channel(8);
-        stream.watch(proto::Watch { watch_id: 1, ..Default::default() }, slow);
-        stream.watch(proto::Watch { watch_id: 2, ..Default::default() }, other);
+        stream.watch(
+            proto::Watch {
+                watch_id: 1,
+                ..Default::default()
+            },
+            slow,
+        );
+        stream.watch(
+            proto::Watch {
+                watch_id: 2,
+                ..Default::default()
+            },
+            other,
+        );
         stream.unsent.clear();
 
         stream.hand_over(event(1));
         stream.hand_over(event(1));
         stream.hand_over(event(2));
         assert!(slow_frames.try_recv().is_ok());
-        assert!(matches!(slow_frames.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        assert!(matches!(
+            slow_frames.try_recv(),
+            Err(mpsc::error::TryRecvError::Disconnected)
+        ));
         assert!(other_frames.try_recv().is_ok());
         assert_eq!(
             stream.unsent.pop_front().unwrap().command,

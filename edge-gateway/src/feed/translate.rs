@@ -62,7 +62,10 @@ impl Stored {
 
     /// Whether it changed who is present.
     pub(crate) fn is_presence(&self) -> bool {
-        matches!(self.change, Change::Joined(_) | Change::Renamed(_) | Change::Left(_))
+        matches!(
+            self.change,
+            Change::Joined(_) | Change::Renamed(_) | Change::Left(_)
+        )
     }
 
     /// How many bytes it takes in memory, about.
@@ -78,7 +81,14 @@ impl Stored {
 
 /// Translates one event of `room`.
 pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
-    let proto::RoomEvent { position, previous, expire_time, session_id, kind, .. } = event;
+    let proto::RoomEvent {
+        position,
+        previous,
+        expire_time,
+        session_id,
+        kind,
+        ..
+    } = event;
     let Some(position) = position else {
         let packet = match kind {
             Some(Kind::Signal(signal)) => payload::signal(room, &signal),
@@ -94,11 +104,15 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
         return Happening::Signal { session_id, packet };
     };
 
-    let step = Step { epoch: position.epoch, revision: position.revision, previous };
+    let step = Step {
+        epoch: position.epoch,
+        revision: position.revision,
+        previous,
+    };
     let change = match kind {
-        Some(Kind::MessageSaved(proto::MessageSaved { message: Some(message) })) => {
-            Change::Message(payload::chat_message(&message, position.epoch, previous))
-        }
+        Some(Kind::MessageSaved(proto::MessageSaved {
+            message: Some(message),
+        })) => Change::Message(payload::chat_message(&message, position.epoch, previous)),
         Some(Kind::WhiteboardChanged(changed)) => {
             let texts = changed.elements.iter().map(|element| element.json.as_str());
             Change::Board {
@@ -106,15 +120,15 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
                 elements: changed.elements.into(),
             }
         }
-        Some(Kind::ParticipantJoined(proto::ParticipantJoined { participant: Some(user) })) => {
-            Change::Joined(user)
-        }
-        Some(Kind::ParticipantRenamed(proto::ParticipantRenamed { participant: Some(user) })) => {
-            Change::Renamed(user)
-        }
-        Some(Kind::ParticipantLeft(proto::ParticipantLeft { participant: Some(user) })) => {
-            Change::Left(user)
-        }
+        Some(Kind::ParticipantJoined(proto::ParticipantJoined {
+            participant: Some(user),
+        })) => Change::Joined(user),
+        Some(Kind::ParticipantRenamed(proto::ParticipantRenamed {
+            participant: Some(user),
+        })) => Change::Renamed(user),
+        Some(Kind::ParticipantLeft(proto::ParticipantLeft {
+            participant: Some(user),
+        })) => Change::Left(user),
         Some(
             Kind::MessageSaved(_)
             | Kind::ParticipantJoined(_)
@@ -125,7 +139,13 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
         | None => Change::Unknown,
     };
     let expire_ms = timestamp_ms(expire_time.as_ref());
-    Happening::Stored(Stored { position, previous, expire_ms, session_id, change })
+    Happening::Stored(Stored {
+        position,
+        previous,
+        expire_ms,
+        session_id,
+        change,
+    })
 }
 
 /// What was missed, as packets in the order in which it was stored.
@@ -141,7 +161,11 @@ pub(crate) fn missed(
     last: u64,
     with_messages: bool,
 ) -> Vec<Missed> {
-    let messages: &[proto::Message] = if with_messages { &caught_up.messages } else { &[] };
+    let messages: &[proto::Message] = if with_messages {
+        &caught_up.messages
+    } else {
+        &[]
+    };
     let mut elements: Vec<&proto::Element> = caught_up.elements.iter().collect();
     // Stable, so that elements of one change keep the order of the board.
     elements.sort_by_key(|element| element.revision);
@@ -149,7 +173,9 @@ pub(crate) fn missed(
     let mut items = Vec::with_capacity(messages.len() + 1);
     let mut previous = last;
     let mut messages = messages.iter().peekable();
-    let mut changes = elements.chunk_by(|a, b| a.revision == b.revision).peekable();
+    let mut changes = elements
+        .chunk_by(|a, b| a.revision == b.revision)
+        .peekable();
     loop {
         let message_first = match (messages.peek(), changes.peek()) {
             (Some(message), Some(change)) => message.revision < change[0].revision,
@@ -158,7 +184,9 @@ pub(crate) fn missed(
             (None, None) => return items,
         };
         if message_first {
-            let Some(message) = messages.next() else { return items };
+            let Some(message) = messages.next() else {
+                return items;
+            };
             items.push(Missed {
                 packet: payload::chat_message(message, epoch, previous),
                 revision: message.revision,
@@ -166,8 +194,14 @@ pub(crate) fn missed(
             });
             previous = message.revision;
         } else {
-            let Some(change) = changes.next() else { return items };
-            let step = Step { epoch, revision: change[0].revision, previous };
+            let Some(change) = changes.next() else {
+                return items;
+            };
+            let step = Step {
+                epoch,
+                revision: change[0].revision,
+                previous,
+            };
             let texts = change.iter().map(|element| element.json.as_str());
             items.push(Missed {
                 packet: payload::whiteboard_update(room, texts, Some(step)),
@@ -198,32 +232,55 @@ mod tests {
 
     #[test]
     fn an_event_without_a_position_is_a_signal() {
-        let signal = proto::Signal { kind: "typing".to_owned(), ..Default::default() };
+        let signal = proto::Signal {
+            kind: "typing".to_owned(),
+            ..Default::default()
+        };
         let event = proto::RoomEvent {
             session_id: "s".to_owned(),
             kind: Some(Kind::Signal(signal)),
             ..Default::default()
         };
-        let Happening::Signal { session_id, packet } = translate(&room(), event) else { panic!() };
+        let Happening::Signal { session_id, packet } = translate(&room(), event) else {
+            panic!()
+        };
         assert_eq!(session_id, "s");
-        assert_eq!(packet.unwrap().event(), crate::socket::payload::ServerEvent::Typing);
+        assert_eq!(
+            packet.unwrap().event(),
+            crate::socket::payload::ServerEvent::Typing
+        );
     }
 
     #[test]
     fn a_kind_from_the_future_still_moves_the_position() {
         let event = proto::RoomEvent {
-            position: Some(proto::Position { epoch: 1, revision: 9 }),
+            position: Some(proto::Position {
+                epoch: 1,
+                revision: 9,
+            }),
             previous: 8,
             ..Default::default()
         };
-        let Happening::Stored(stored) = translate(&room(), event) else { panic!() };
+        let Happening::Stored(stored) = translate(&room(), event) else {
+            panic!()
+        };
         assert!(matches!(stored.change, Change::Unknown));
-        assert_eq!(stored.step(), Step { epoch: 1, revision: 9, previous: 8 });
+        assert_eq!(
+            stored.step(),
+            Step {
+                epoch: 1,
+                revision: 9,
+                previous: 8
+            }
+        );
     }
 
     #[test]
     fn what_was_missed_is_one_chain_in_the_order_of_revisions() {
-        let message = |revision| proto::Message { revision, ..Default::default() };
+        let message = |revision| proto::Message {
+            revision,
+            ..Default::default()
+        };
         let element = |revision| proto::Element {
             revision,
             json: format!("{{\"r\":{revision}}}"),

@@ -31,8 +31,14 @@ fn json(status: StatusCode, text: &RawValue) -> Response {
     let mut response = Response::new(Body::from(text.get().to_owned()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -48,19 +54,28 @@ impl Refusal {
     /// No such route.
     pub(super) fn unknown_route() -> Self {
         let error = Error::invalid("path", "there is nothing here");
-        Self { error, status: StatusCode::NOT_FOUND }
+        Self {
+            error,
+            status: StatusCode::NOT_FOUND,
+        }
     }
 
     /// The route takes other methods.
     pub(super) fn wrong_method() -> Self {
         let error = Error::invalid("method", "is not one that this path takes");
-        Self { error, status: StatusCode::METHOD_NOT_ALLOWED }
+        Self {
+            error,
+            status: StatusCode::METHOD_NOT_ALLOWED,
+        }
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { status: error.status(), error }
+        Self {
+            status: error.status(),
+            error,
+        }
     }
 }
 
@@ -69,7 +84,9 @@ impl IntoResponse for Refusal {
         let mut response = json(self.status, &payload::failure(&self.error));
         if let Some(wait) = self.error.retry_after() {
             let seconds = wait.as_secs().max(1);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -39,13 +39,19 @@ pub(crate) struct Http {
 pub(crate) fn router(http: Http, sockets: SocketIoLayer, origins: AllowedOrigins) -> Router {
     Router::new()
         .route("/api/rooms/create", post(rooms::create))
-        .route("/api/rooms", get(rooms::list).post(rooms::create_as_resource))
+        .route(
+            "/api/rooms",
+            get(rooms::list).post(rooms::create_as_resource),
+        )
         .route("/api/rooms/join", post(rooms::join))
         .route("/api/rooms/{code}", get(rooms::read).delete(rooms::delete))
         .route("/api/rooms/{code}/messages", get(rooms::messages))
         .route("/api/rooms/{code}/whiteboard", get(rooms::whiteboard))
         .route("/api/rooms/{code}/stats", get(rooms::stats))
-        .route("/healthz", get(async || success(&serde_json::json!({ "success": true }))))
+        .route(
+            "/healthz",
+            get(async || success(&serde_json::json!({ "success": true }))),
+        )
         .route("/readyz", get(ready))
         .route("/", get(pages::index))
         .route("/app.js", get(pages::script))
@@ -55,7 +61,10 @@ pub(crate) fn router(http: Http, sockets: SocketIoLayer, origins: AllowedOrigins
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(http)
         .layer(sockets)
-        .layer(from_fn_with_state(sockets::Tracking::default(), sockets::track))
+        .layer(from_fn_with_state(
+            sockets::Tracking::default(),
+            sockets::track,
+        ))
         .layer(from_fn_with_state(Arc::new(origins), origin::guard))
 }
 

@@ -30,7 +30,9 @@ enum Verdict {
 /// Judges a request by its headers.
 fn judge(allowed: &AllowedOrigins, headers: &HeaderMap) -> Verdict {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Verdict::Own };
+    let Some(origin) = origins.next() else {
+        return Verdict::Own;
+    };
     if origins.next().is_some() {
         return Verdict::Foreign;
     }
@@ -42,9 +44,7 @@ fn judge(allowed: &AllowedOrigins, headers: &HeaderMap) -> Verdict {
     match allowed {
         AllowedOrigins::Any => Verdict::Listed(origin.clone()),
         AllowedOrigins::Listed(listed) => {
-            let same = |one: &&HeaderValue| {
-                one.as_bytes().eq_ignore_ascii_case(origin.as_bytes())
-            };
+            let same = |one: &&HeaderValue| one.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
             match listed.iter().find(same) {
                 Some(_) => Verdict::Listed(origin.clone()),
                 None => Verdict::Foreign,
@@ -56,7 +56,8 @@ fn judge(allowed: &AllowedOrigins, headers: &HeaderMap) -> Verdict {
 /// `host:port` of an origin.
 fn authority(origin: &HeaderValue) -> Option<&str> {
     let text = origin.to_str().ok()?;
-    text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))
+    text.strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
 }
 
 /// Refuses foreign pages, answers preflights, and lets listed pages read the answers.
@@ -73,9 +74,14 @@ pub(super) async fn guard(
         }
         Verdict::Listed(origin) => {
             let is_preflight = request.method() == Method::OPTIONS
-                && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-            let mut response =
-                if is_preflight { preflight() } else { next.run(request).await };
+                && request
+                    .headers()
+                    .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+            let mut response = if is_preflight {
+                preflight()
+            } else {
+                next.run(request).await
+            };
             let headers = response.headers_mut();
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -116,22 +122,35 @@ mod tests {
     fn who_sends_no_origin_or_the_own_one_is_served() {
         assert_eq!(verdict("", "a:4000", &[]), Verdict::Own);
         assert_eq!(verdict("", "a:4000", &["http://a:4000"]), Verdict::Own);
-        assert_eq!(verdict("", "A.example", &["https://a.example"]), Verdict::Own);
+        assert_eq!(
+            verdict("", "A.example", &["https://a.example"]),
+            Verdict::Own
+        );
     }
 
     #[test]
     fn a_foreign_page_is_refused_unless_it_is_listed() {
         for foreign in ["http://b:4000", "http://a:4001", "http://a", "null", ""] {
-            assert_eq!(verdict("", "a:4000", &[foreign]), Verdict::Foreign, "{foreign}");
+            assert_eq!(
+                verdict("", "a:4000", &[foreign]),
+                Verdict::Foreign,
+                "{foreign}"
+            );
             assert_eq!(verdict("http://c", "a:4000", &[foreign]), Verdict::Foreign);
         }
         let listed = Verdict::Listed(HeaderValue::from_static("http://b:4000"));
-        assert_eq!(verdict("http://c,http://b:4000", "a:4000", &["http://b:4000"]), listed);
+        assert_eq!(
+            verdict("http://c,http://b:4000", "a:4000", &["http://b:4000"]),
+            listed
+        );
         assert_eq!(verdict("*", "a:4000", &["http://b:4000"]), listed);
     }
 
     #[test]
     fn two_origins_are_foreign() {
-        assert_eq!(verdict("*", "a", &["http://a", "http://b"]), Verdict::Foreign);
+        assert_eq!(
+            verdict("*", "a", &["http://a", "http://b"]),
+            Verdict::Foreign
+        );
     }
 }

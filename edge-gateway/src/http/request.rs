@@ -68,19 +68,27 @@ pub(super) struct Parameters(Vec<(String, String)>);
 impl Parameters {
     /// The parameter of this name; of several the last.
     pub(super) fn find(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A positive integer, read as `most` where it is more.
     pub(super) fn limit(&self, most: i32) -> Result<Option<i32>, Error> {
-        let Some(text) = self.find("limit") else { return Ok(None) };
+        let Some(text) = self.find("limit") else {
+            return Ok(None);
+        };
         let positive = !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_digit())
             && text.bytes().any(|byte| byte != b'0');
         if !positive {
             return Err(Error::invalid("limit", "must be a positive integer"));
         }
-        Ok(Some(text.parse().map_or(most, |limit: i32| limit.min(most))))
+        Ok(Some(
+            text.parse().map_or(most, |limit: i32| limit.min(most)),
+        ))
     }
 }
 
@@ -101,9 +109,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_positive_integer_and_bounded() {
-        let limit = |text: &str| {
-            Parameters(vec![("limit".to_owned(), text.to_owned())]).limit(100)
-        };
+        let limit = |text: &str| Parameters(vec![("limit".to_owned(), text.to_owned())]).limit(100);
         assert_eq!(limit("7"), Ok(Some(7)));
         assert_eq!(limit("200"), Ok(Some(100)));
         assert_eq!(limit("99999999999999999999"), Ok(Some(100)));

@@ -37,13 +37,19 @@ struct OneRoom<'a> {
 /// `POST /api/rooms/create`
 pub(super) async fn create(State(http): State<Http>, body: JsonBody) -> Answer {
     let room = created(&http, &body).await?;
-    Ok(success(&OneRoom { success: true, room: (&room).into() }))
+    Ok(success(&OneRoom {
+        success: true,
+        room: (&room).into(),
+    }))
 }
 
 /// `POST /api/rooms`
 pub(super) async fn create_as_resource(State(http): State<Http>, body: JsonBody) -> Answer {
     let room = created(&http, &body).await?;
-    let answer = OneRoom { success: true, room: (&room).into() };
+    let answer = OneRoom {
+        success: true,
+        room: (&room).into(),
+    };
     Ok(success_as(StatusCode::CREATED, &answer))
 }
 
@@ -67,7 +73,11 @@ async fn created(http: &Http, body: &JsonBody) -> Result<proto::Room, Error> {
         // Makes a try that is repeated meet the room that an earlier one made.
         request_id: Uuid::new_v4().to_string(),
     };
-    http.persistence.create_room(request).await?.room.ok_or(Error::Internal)
+    http.persistence
+        .create_room(request)
+        .await?
+        .room
+        .ok_or(Error::Internal)
 }
 
 /// `POST /api/rooms/join`: only looks whether the room exists.
@@ -86,7 +96,10 @@ pub(super) async fn read(State(http): State<Http>, Code(code): Code) -> Answer {
 async fn one_room(http: &Http, code: &RoomCode) -> Answer {
     let found = http.persistence.get_room(code.as_str().to_owned()).await?;
     let room = found.room.as_ref().ok_or(Error::Internal)?;
-    Ok(success(&OneRoom { success: true, room: room.into() }))
+    Ok(success(&OneRoom {
+        success: true,
+        room: room.into(),
+    }))
 }
 
 /// `GET /api/rooms`
@@ -120,8 +133,13 @@ pub(super) async fn delete(State(http): State<Http>, Code(code): Code) -> Answer
         success: bool,
         message: &'static str,
     }
-    http.persistence.delete_room(code.as_str().to_owned()).await?;
-    Ok(success(&Deleted { success: true, message: "the room was deleted" }))
+    http.persistence
+        .delete_room(code.as_str().to_owned())
+        .await?;
+    Ok(success(&Deleted {
+        success: true,
+        message: "the room was deleted",
+    }))
 }
 
 /// `GET /api/rooms/:code/messages`
@@ -140,7 +158,9 @@ pub(super) async fn messages(
     let request = proto::ListMessagesRequest {
         room_code: code.as_str().to_owned(),
         page_size: parameters.limit(MAX_MESSAGES)?.unwrap_or_default(),
-        page_token: before.map(|revision| revision.to_string()).unwrap_or_default(),
+        page_token: before
+            .map(|revision| revision.to_string())
+            .unwrap_or_default(),
     };
     let page = http.persistence.list_messages(request).await?;
     Ok(success(&Messages {
@@ -170,14 +190,22 @@ pub(super) async fn whiteboard(State(http): State<Http>, Code(code): Code) -> An
     struct Board<E> {
         elements: E,
     }
-    let board = http.persistence.get_whiteboard(code.as_str().to_owned()).await?;
+    let board = http
+        .persistence
+        .get_whiteboard(code.as_str().to_owned())
+        .await?;
     let living = board
         .elements
         .iter()
         .filter(|element| !element.is_deleted)
         .map(|element| element.json.as_str());
-    let whiteboard = Board { elements: Elements(living) };
-    Ok(success(&Answered { success: true, whiteboard }))
+    let whiteboard = Board {
+        elements: Elements(living),
+    };
+    Ok(success(&Answered {
+        success: true,
+        whiteboard,
+    }))
 }
 
 /// `GET /api/rooms/:code/stats`
@@ -195,7 +223,10 @@ pub(super) async fn stats(State(http): State<Http>, Code(code): Code) -> Answer 
         participant_count: u32,
         ttl: i64,
     }
-    let stats = http.persistence.get_room_stats(code.as_str().to_owned()).await?;
+    let stats = http
+        .persistence
+        .get_room_stats(code.as_str().to_owned())
+        .await?;
     let room = stats.room.as_ref().ok_or(Error::Internal)?;
     let stats = Stats {
         room: room.into(),
@@ -203,5 +234,8 @@ pub(super) async fn stats(State(http): State<Http>, Code(code): Code) -> Answer 
         participant_count: stats.participant_count,
         ttl: stats.ttl.map_or(0, |ttl| ttl.seconds),
     };
-    Ok(success(&Answered { success: true, stats }))
+    Ok(success(&Answered {
+        success: true,
+        stats,
+    }))
 }

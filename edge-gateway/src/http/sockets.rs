@@ -56,7 +56,11 @@ pub(super) async fn track(
         }
         request.extensions_mut().insert(meter.clone());
         let response = next.run(request).await;
-        return if is_websocket { response } else { remember(&meters, &meter, response).await };
+        return if is_websocket {
+            response
+        } else {
+            remember(&meters, &meter, response).await
+        };
     };
 
     let meter = meters.find(&sid);
@@ -83,7 +87,11 @@ pub(super) async fn track(
 }
 
 fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    request
+        .uri()
+        .query()?
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Reads the id of a session that has just been opened by polling.
@@ -116,9 +124,10 @@ fn opened_sid(packet: &[u8]) -> Option<String> {
 fn unknown_session() -> Response {
     let body = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
     let mut response = (StatusCode::BAD_REQUEST, body).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -128,7 +137,10 @@ mod tests {
 
     #[test]
     fn the_id_of_an_opened_session_is_found() {
-        assert_eq!(opened_sid(br#"0{"sid":"abc","upgrades":[]}"#).as_deref(), Some("abc"));
+        assert_eq!(
+            opened_sid(br#"0{"sid":"abc","upgrades":[]}"#).as_deref(),
+            Some("abc")
+        );
         assert_eq!(opened_sid(b"1"), None);
         assert_eq!(opened_sid(b""), None);
     }

@@ -52,7 +52,11 @@ impl Endpoint {
             .keep_alive_timeout(Duration::from_secs(3))
             .keep_alive_while_idle(true)
             .connect_lazy();
-        Ok(Self { url: url.into(), channel, up: Arc::new(AtomicBool::new(true)) })
+        Ok(Self {
+            url: url.into(),
+            channel,
+            up: Arc::new(AtomicBool::new(true)),
+        })
     }
 
     /// Its URL.
@@ -70,26 +74,32 @@ impl Endpoint {
     /// Remembers that it could not be reached, so that others are asked first.
     pub fn is_down(&self) {
         if self.up.swap(false, Ordering::Relaxed) {
-            warn!(service.url = %self.url, "persistence service: not reachable");
+            warn!(service.url = %self.url, "persistence service: not ready");
         }
     }
 
     /// Remembers that it answered.
     pub fn is_up(&self) {
         if !self.up.swap(true, Ordering::Relaxed) {
-            info!(service.url = %self.url, "persistence service: reachable again");
+            info!(service.url = %self.url, "persistence service: ready again");
         }
     }
 
     /// Asks the service for its health and remembers the answer.
     pub async fn probe(&self) -> bool {
-        let request = HealthCheckRequest { service: SERVICE.to_owned() };
+        let request = HealthCheckRequest {
+            service: SERVICE.to_owned(),
+        };
         let mut client = HealthClient::new(self.channel.clone());
         let serving = matches!(
             timeout(PROBE_TIMEOUT, client.check(request)).await,
             Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving
         );
-        if serving { self.is_up() } else { self.is_down() }
+        if serving {
+            self.is_up()
+        } else {
+            self.is_down()
+        }
         serving
     }
 }
@@ -103,16 +113,23 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(urls: &[String]) -> Result<Self, transport::Error> {
-        let all = urls.iter().map(|url| Endpoint::new(url)).collect::<Result<Arc<[_]>, _>>()?;
-        Ok(Self { all, next: Arc::new(AtomicUsize::new(0)) })
+        let all = urls
+            .iter()
+            .map(|url| Endpoint::new(url))
+            .collect::<Result<Arc<[_]>, _>>()?;
+        Ok(Self {
+            all,
+            next: Arc::new(AtomicUsize::new(0)),
+        })
     }
 
     /// The healthy ones in turn, then the others: one of those may be back.
     pub(super) fn in_order(&self) -> Vec<Endpoint> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let turned = (0..self.all.len()).map(|i| &self.all[(first + i) % self.all.len()]);
-        let (mut up, down): (Vec<_>, Vec<_>) =
-            turned.cloned().partition(|endpoint| endpoint.up.load(Ordering::Relaxed));
+        let (mut up, down): (Vec<_>, Vec<_>) = turned
+            .cloned()
+            .partition(|endpoint| endpoint.up.load(Ordering::Relaxed));
         up.extend(down);
         up
     }
@@ -133,7 +150,11 @@ mod tests {
     use super::*;
 
     fn urls(endpoints: &Endpoints) -> Vec<String> {
-        endpoints.in_order().iter().map(|endpoint| endpoint.url().to_owned()).collect()
+        endpoints
+            .in_order()
+            .iter()
+            .map(|endpoint| endpoint.url().to_owned())
+            .collect()
     }
 
     #[tokio::test]

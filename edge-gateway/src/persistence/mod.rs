@@ -54,7 +54,9 @@ impl Persistence {
     ///
     /// A URL that no channel can be made for.
     pub fn new(urls: &ServiceUrls) -> Result<Self, tonic::transport::Error> {
-        Ok(Self { endpoints: Endpoints::new(urls.as_slice())? })
+        Ok(Self {
+            endpoints: Endpoints::new(urls.as_slice())?,
+        })
     }
 
     /// The services, the healthy ones first, the others after them.
@@ -64,10 +66,15 @@ impl Persistence {
 
     /// Whether some service can be reached and serves.
     pub async fn is_ready(&self) -> bool {
-        let checks = self.endpoints.in_order().into_iter().map(|endpoint| async move {
-            endpoint.probe().await
-        });
-        futures_util::future::join_all(checks).await.into_iter().any(|serving| serving)
+        let checks = self
+            .endpoints
+            .in_order()
+            .into_iter()
+            .map(|endpoint| async move { endpoint.probe().await });
+        futures_util::future::join_all(checks)
+            .await
+            .into_iter()
+            .any(|serving| serving)
     }
 
     /// Keeps an eye on the services' health, for ever.
@@ -89,8 +96,10 @@ impl Persistence {
     /// Returns a room.
     pub async fn get_room(&self, room_code: String) -> Result<proto::GetRoomResponse, Error> {
         let request = proto::GetRoomRequest { room_code };
-        self.call(Repeat::Read, request, |mut client, request| async move { client.get_room(request).await })
-            .await
+        self.call(Repeat::Read, request, |mut client, request| async move {
+            client.get_room(request).await
+        })
+        .await
     }
 
     /// Lists living rooms.
@@ -184,7 +193,10 @@ impl Persistence {
         &self,
         room_code: String,
     ) -> Result<proto::GetWhiteboardResponse, Error> {
-        let request = proto::GetWhiteboardRequest { room_code, after: None };
+        let request = proto::GetWhiteboardRequest {
+            room_code,
+            after: None,
+        };
         self.call(Repeat::Read, request, |mut client, request| async move {
             client.get_whiteboard(request).await
         })

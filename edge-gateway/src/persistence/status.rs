@@ -73,7 +73,10 @@ fn reason(reason: &str, status: &Status) -> Option<Error> {
         "NOT_JOINED" => Error::NotJoined,
         "IDENTITY_MISMATCH" => Error::IdentityMismatch,
         "RATE_LIMITED" => {
-            match status.get_details_retry_info().and_then(|info| info.retry_delay) {
+            match status
+                .get_details_retry_info()
+                .and_then(|info| info.retry_delay)
+            {
                 Some(retry_after) => Error::RateLimited { retry_after },
                 None => Error::rate_limited(),
             }
@@ -95,7 +98,11 @@ fn invalid(status: &Status) -> Error {
 
 /// The first field that the service complains of, as browsers spell it.
 fn first_violation(status: &Status) -> Option<(String, String)> {
-    let violation = status.get_details_bad_request()?.field_violations.into_iter().next()?;
+    let violation = status
+        .get_details_bad_request()?
+        .field_violations
+        .into_iter()
+        .next()?;
     Some((browser_field(&violation.field), violation.description))
 }
 
@@ -143,7 +150,11 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_error_info(reason, DOMAIN, HashMap::new());
         change(&mut details);
-        classify(&Status::with_error_details(Code::Aborted, "secret", details))
+        classify(&Status::with_error_details(
+            Code::Aborted,
+            "secret",
+            details,
+        ))
     }
 
     #[test]
@@ -161,7 +172,9 @@ mod tests {
             "STORE_FULL",
             "INTERNAL",
         ] {
-            let Failure::Refused(error) = refusal(reason, |_| ()) else { panic!("{reason}") };
+            let Failure::Refused(error) = refusal(reason, |_| ()) else {
+                panic!("{reason}")
+            };
             assert_eq!(error.code(), reason);
             assert!(!error.to_string().contains("secret"));
         }
@@ -184,16 +197,30 @@ mod tests {
         let failure = refusal("RATE_LIMITED", |details| {
             details.set_retry_info(Some(Duration::from_millis(250)));
         });
-        let Failure::Refused(error) = failure else { panic!() };
+        let Failure::Refused(error) = failure else {
+            panic!()
+        };
         assert_eq!(error.retry_after_ms(), Some(250));
     }
 
     #[test]
     fn without_a_reason_a_refusal_was_not_sent_and_a_deadline_is_in_doubt() {
-        assert!(matches!(classify(&Status::unavailable("draining")), Failure::NotSent(_)));
-        assert!(matches!(classify(&Status::deadline_exceeded("")), Failure::Lost(_)));
-        assert!(matches!(classify(&Status::cancelled("Timeout expired")), Failure::Lost(_)));
-        assert!(matches!(classify(&Status::unimplemented("")), Failure::Broken(_)));
+        assert!(matches!(
+            classify(&Status::unavailable("draining")),
+            Failure::NotSent(_)
+        ));
+        assert!(matches!(
+            classify(&Status::deadline_exceeded("")),
+            Failure::Lost(_)
+        ));
+        assert!(matches!(
+            classify(&Status::cancelled("Timeout expired")),
+            Failure::Lost(_)
+        ));
+        assert!(matches!(
+            classify(&Status::unimplemented("")),
+            Failure::Broken(_)
+        ));
         assert!(matches!(refusal("NOVEL", |_| ()), Failure::Broken(_)));
     }
 }

@@ -62,7 +62,12 @@ impl FromMessageParts<LocalAdapter> for Incoming {
         };
         let sender = AckSender::from_message_parts(socket, value, ack_id)?;
         let ack = ack_id.map(|_| sender);
-        Ok(Self { socket: socket.clone().into(), text, has_binary, ack })
+        Ok(Self {
+            socket: socket.clone().into(),
+            text,
+            has_binary,
+            ack,
+        })
     }
 }
 
@@ -112,7 +117,12 @@ impl Inbox {
 
     /// Queues an event, or refuses it at once.
     pub(crate) fn push(&self, event: ClientEvent, incoming: Incoming) {
-        let Incoming { socket, text, has_binary, ack } = incoming;
+        let Incoming {
+            socket,
+            text,
+            has_binary,
+            ack,
+        } = incoming;
         let outbox = Outbox::new(socket, self.meter.clone());
         let reply = Reply::new(outbox.clone(), ack);
         let units = u32::try_from(text.len() / BYTES_UNIT).unwrap_or(u32::MAX);
@@ -122,7 +132,14 @@ impl Inbox {
         ) else {
             return refuse(&outbox, &reply, event, "", &Error::rate_limited());
         };
-        let work = Work { event, text, has_binary, reply, _slot: slot, _bytes: bytes };
+        let work = Work {
+            event,
+            text,
+            has_binary,
+            reply,
+            _slot: slot,
+            _bytes: bytes,
+        };
 
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // After a disconnect nothing is received any more.
@@ -138,15 +155,28 @@ impl Inbox {
 
     /// Ends the queue: what is in it is still served.
     pub(crate) fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }
 
 /// Tells a socket why its request failed: by ack, or else by an `error` event.
-pub(crate) fn refuse(outbox: &Outbox, reply: &Reply, event: ClientEvent, text: &str, error: &Error) {
+pub(crate) fn refuse(
+    outbox: &Outbox,
+    reply: &Reply,
+    event: ClientEvent,
+    text: &str,
+    error: &Error,
+) {
     if reply.is_wanted() {
         reply.send(&payload::failure(error));
     } else {
-        outbox.tell(&payload::error(event, payload::room_of(text).as_ref(), error));
+        outbox.tell(&payload::error(
+            event,
+            payload::room_of(text).as_ref(),
+            error,
+        ));
     }
 }

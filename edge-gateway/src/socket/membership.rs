@@ -20,8 +20,13 @@ const ATTEMPTS: usize = 5;
 /// Makes the socket a member; the room's pump shows it the room and answers.
 pub(super) async fn join(session: &mut Session, text: &str, reply: &Reply) -> Result<(), Error> {
     let join = Join::parse(text)?;
-    session.rooms.retain(|room, member| *room == join.room || !member.pump.is_over());
-    let bound = session.rooms.get(&join.room).filter(|member| !member.pump.is_over());
+    session
+        .rooms
+        .retain(|room, member| *room == join.room || !member.pump.is_over());
+    let bound = session
+        .rooms
+        .get(&join.room)
+        .filter(|member| !member.pump.is_over());
     if bound.is_some_and(|member| member.user_id != join.user_id) {
         return Err(Error::IdentityMismatch);
     }
@@ -35,7 +40,9 @@ pub(super) async fn join(session: &mut Session, text: &str, reply: &Reply) -> Re
     let mut may_be_in = false;
     let joined = bring_in(session, join, reply, &mut may_be_in).await;
     if joined.is_err() && may_be_in && !is_member {
-        session.gateway.leave_surely(room, user_id, session.id.clone());
+        session
+            .gateway
+            .leave_surely(room, user_id, session.id.clone());
     }
     joined
 }
@@ -88,12 +95,29 @@ async fn bring_in(
             position,
             board,
         };
-        let request =
-            JoinRequest { joiner, outbox: session.outbox.clone(), reply: reply.clone() };
+        let request = JoinRequest {
+            joiner,
+            outbox: session.outbox.clone(),
+            reply: reply.clone(),
+        };
         match pump.join(request).await {
             Ok(()) => {
-                let Join { room, user_id, username, sync, .. } = join;
-                session.rooms.insert(room, Membership { user_id, username, sync, pump });
+                let Join {
+                    room,
+                    user_id,
+                    username,
+                    sync,
+                    ..
+                } = join;
+                session.rooms.insert(
+                    room,
+                    Membership {
+                        user_id,
+                        username,
+                        sync,
+                        pump,
+                    },
+                );
                 return Ok(());
             }
             Err(why @ (Refusal::Stale | Refusal::Restart)) => {
@@ -110,7 +134,11 @@ async fn whole_board(
     session: &Session,
     room: &RoomCode,
 ) -> Result<(Vec<proto::Element>, proto::Position), Error> {
-    let board = session.gateway.persistence.get_whiteboard(room.as_str().to_owned()).await?;
+    let board = session
+        .gateway
+        .persistence
+        .get_whiteboard(room.as_str().to_owned())
+        .await?;
     Ok((board.elements, board.position.ok_or(Error::Internal)?))
 }
 
@@ -138,7 +166,9 @@ pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> R
             match session.gateway.persistence.leave_room(request).await {
                 Ok(()) | Err(Error::RoomNotFound) => {}
                 Err(error) => {
-                    session.gateway.leave_surely(claim.room, user_id, session.id.clone());
+                    session
+                        .gateway
+                        .leave_surely(claim.room, user_id, session.id.clone());
                     return Err(error);
                 }
             }

@@ -44,7 +44,9 @@ impl Meter {
         let allowance = if state {
             self.allowance.fetch_add(bytes, Ordering::Relaxed) + bytes
         } else {
-            self.allowance.fetch_max(bytes, Ordering::Relaxed).max(bytes)
+            self.allowance
+                .fetch_max(bytes, Ordering::Relaxed)
+                .max(bytes)
         };
         let waiting = before + bytes;
         waiting <= MAX_WAITING && waiting.saturating_sub(allowance) <= MAX_BEHIND
@@ -56,7 +58,9 @@ impl Meter {
     pub(crate) fn sent(&self, bytes: usize) {
         let less = |waiting: usize| Some(waiting.saturating_sub(bytes));
         // The closure always answers, so this always succeeds.
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self
+            .waiting
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Ends the session's connection, however much waits; `true` the first time.
@@ -83,7 +87,10 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
         if let Some(sid) = self.sid.get() {
-            self.meters.lock().unwrap_or_else(PoisonError::into_inner).remove(sid);
+            self.meters
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(sid);
         }
     }
 }

@@ -23,8 +23,7 @@ use std::{
 use rand::Rng as _;
 use roomkeeper_proto::v1 as proto;
 use socketioxide::{
-    SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler as _,
-    layer::SocketIoLayer,
+    SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler as _, layer::SocketIoLayer,
 };
 use tokio::{
     sync::Semaphore,
@@ -151,7 +150,13 @@ impl Gateway {
 
     /// Starts the session of a socket that has connected.
     fn start(&self, socket: SocketRef) {
-        let Some(Opened { inbox, queue, meter, gone }) = socket.extensions.remove() else {
+        let Some(Opened {
+            inbox,
+            queue,
+            meter,
+            gone,
+        }) = socket.extensions.remove()
+        else {
             return;
         };
         let Some(queue) = queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
@@ -175,7 +180,9 @@ impl Gateway {
         let gateway = self.clone();
         self.tasks.spawn(async move {
             // The semaphore is never closed.
-            let Ok(_permit) = gateway.leaving.acquire().await else { return };
+            let Ok(_permit) = gateway.leaving.acquire().await else {
+                return;
+            };
             let until = Instant::now() + LEAVE_FOR;
             let mut pause = Duration::from_millis(200);
             for _ in 0..LEAVE_TRIES {
@@ -266,5 +273,10 @@ fn listen(socket: &SocketRef) {
         async {}
     });
     let queue = Arc::new(Mutex::new(Some(queue)));
-    socket.extensions.insert(Opened { inbox, queue, meter, gone });
+    socket.extensions.insert(Opened {
+        inbox,
+        queue,
+        meter,
+        gone,
+    });
 }

@@ -37,8 +37,10 @@ impl Outbox {
 
     /// Queues a packet.
     pub(crate) fn tell(&self, packet: &Packet) {
-        let state =
-            matches!(packet.event(), ServerEvent::ChatHistory | ServerEvent::WhiteboardState);
+        let state = matches!(
+            packet.event(),
+            ServerEvent::ChatHistory | ServerEvent::WhiteboardState
+        );
         if !self.socket.connected() || !self.has_room(packet.len(), state) {
             return;
         }
@@ -84,14 +86,19 @@ pub(crate) struct Reply {
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("is_wanted", &self.is_wanted()).finish_non_exhaustive()
+        f.debug_struct("Reply")
+            .field("is_wanted", &self.is_wanted())
+            .finish_non_exhaustive()
     }
 }
 
 impl Reply {
     /// `ack` where the event asked for one.
     pub(crate) fn new(outbox: Outbox, ack: Option<AckSender>) -> Self {
-        Self { outbox, ack: ack.map(|ack| Arc::new(Mutex::new(Some(ack)))) }
+        Self {
+            outbox,
+            ack: ack.map(|ack| Arc::new(Mutex::new(Some(ack)))),
+        }
     }
 
     /// Whether the event asked for an answer.

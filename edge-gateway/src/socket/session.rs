@@ -81,7 +81,8 @@ impl Session {
             let over = membership.pump.is_over();
             membership.pump.leave(self.key).await;
             if !over {
-                self.gateway.leave_surely(room, membership.user_id, self.id.clone());
+                self.gateway
+                    .leave_surely(room, membership.user_id, self.id.clone());
             }
         }
     }

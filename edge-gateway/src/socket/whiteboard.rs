@@ -30,8 +30,13 @@ pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Resu
     match (&saved, member.sync) {
         (Ok(saved), Sync::Delta) if !saved.winning_elements.is_empty() => {
             // The sender heals at once, before the ack.
-            let winners = saved.winning_elements.iter().map(|element| element.json.as_str());
-            session.outbox.tell(&payload::whiteboard_update(&room, winners, None));
+            let winners = saved
+                .winning_elements
+                .iter()
+                .map(|element| element.json.as_str());
+            session
+                .outbox
+                .tell(&payload::whiteboard_update(&room, winners, None));
         }
         (Ok(_) | Err(_), Sync::Delta) => {}
         (saved, Sync::Full) => {

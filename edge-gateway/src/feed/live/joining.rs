@@ -65,7 +65,12 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn deadline(&self) -> Instant {
-        self.since + if self.nudged { GIVE_UP_AFTER } else { NUDGE_AFTER }
+        self.since
+            + if self.nudged {
+                GIVE_UP_AFTER
+            } else {
+                NUDGE_AFTER
+            }
     }
 }
 
@@ -73,10 +78,17 @@ impl LiveRoom {
     /// Brings a joiner in, now or when the feed has come to its snapshot.
     pub(crate) fn join(&mut self, now: Now, joiner: Joiner) {
         if self.phase == Phase::Over {
-            self.output.push(Output::Refuse { key: joiner.key, why: Refusal::Restart });
+            self.output.push(Output::Refuse {
+                key: joiner.key,
+                why: Refusal::Restart,
+            });
             return;
         }
-        self.joiners.push(Waiting { joiner, since: now.instant, nudged: false });
+        self.joiners.push(Waiting {
+            joiner,
+            since: now.instant,
+            nudged: false,
+        });
         self.settle_joiners(now);
     }
 
@@ -87,13 +99,19 @@ impl LiveRoom {
             let joiner = waiting.joiner;
             let key = joiner.key;
             if joiner.position.epoch != at.epoch {
-                self.output.push(Output::Refuse { key, why: Refusal::Restart });
+                self.output.push(Output::Refuse {
+                    key,
+                    why: Refusal::Restart,
+                });
             } else if joiner.position.revision > at.revision {
                 self.joiners.push(Waiting { joiner, ..waiting });
             } else if self.reaches_back(&joiner, at.revision) {
                 self.admit(now, joiner);
             } else {
-                self.output.push(Output::Refuse { key, why: Refusal::Stale });
+                self.output.push(Output::Refuse {
+                    key,
+                    why: Refusal::Stale,
+                });
             }
         }
     }
@@ -105,7 +123,10 @@ impl LiveRoom {
             let waited = now.instant.saturating_duration_since(waiting.since);
             if waited >= GIVE_UP_AFTER {
                 let key = waiting.joiner.key;
-                self.output.push(Output::Refuse { key, why: Refusal::Late });
+                self.output.push(Output::Refuse {
+                    key,
+                    why: Refusal::Late,
+                });
                 continue;
             }
             if waited >= NUDGE_AFTER && !waiting.nudged {
@@ -129,8 +150,16 @@ impl LiveRoom {
 
     /// Shows the room as the snapshot has it, then what happened since.
     fn admit(&mut self, now: Now, joiner: Joiner) {
-        let Joiner { key, session_id, sync, resumes, drawing, mut snapshot, position, board } =
-            joiner;
+        let Joiner {
+            key,
+            session_id,
+            sync,
+            resumes,
+            drawing,
+            mut snapshot,
+            position,
+            board,
+        } = joiner;
         if sync == Sync::Full && self.board.is_none() {
             self.board = Some(match &board {
                 Some((elements, revision)) => self.board_since(elements, *revision),
@@ -146,7 +175,10 @@ impl LiveRoom {
         if resumed.is_none_or(|resumed| resumed.reset) {
             snapshot.elements.retain(|element| !element.is_deleted);
         }
-        let elements = snapshot.elements.iter().map(|element| element.json.as_str());
+        let elements = snapshot
+            .elements
+            .iter()
+            .map(|element| element.json.as_str());
         let here = Step {
             epoch: position.epoch,
             revision: position.revision,
@@ -158,9 +190,15 @@ impl LiveRoom {
             payload::presence_update(&self.room, &snapshot.participants, here),
         ];
         for packet in shown {
-            self.output.push(Output::Emit { to: vec![key], packet });
+            self.output.push(Output::Emit {
+                to: vec![key],
+                packet,
+            });
         }
-        self.output.push(Output::Admit { key, ack: payload::ack_join(&snapshot, position) });
+        self.output.push(Output::Admit {
+            key,
+            ack: payload::ack_join(&snapshot, position),
+        });
 
         let mut member = Member {
             session_id,
@@ -188,8 +226,16 @@ impl LiveRoom {
                 continue;
             }
             if let Some(revision) = presence_due.take() {
-                let step = Step { epoch: at.epoch, revision, previous: member.told };
-                packets.push(payload::presence_update(&self.room, &self.participants, step));
+                let step = Step {
+                    epoch: at.epoch,
+                    revision,
+                    previous: member.told,
+                };
+                packets.push(payload::presence_update(
+                    &self.room,
+                    &self.participants,
+                    step,
+                ));
             }
             let own = event.session_id == member.session_id;
             match (&event.change, member.sync) {
@@ -207,12 +253,23 @@ impl LiveRoom {
             member.told = revision;
         }
         if let Some(revision) = presence_due {
-            let step = Step { epoch: at.epoch, revision, previous: member.told };
-            packets.push(payload::presence_update(&self.room, &self.participants, step));
+            let step = Step {
+                epoch: at.epoch,
+                revision,
+                previous: member.told,
+            };
+            packets.push(payload::presence_update(
+                &self.room,
+                &self.participants,
+                step,
+            ));
             member.told = revision;
         }
         for packet in packets {
-            self.output.push(Output::Emit { to: vec![key], packet });
+            self.output.push(Output::Emit {
+                to: vec![key],
+                packet,
+            });
         }
     }
 

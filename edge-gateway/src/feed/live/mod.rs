@@ -5,6 +5,7 @@
 //! chain ends at the room's position. Presence may lag behind by at most 100 ms, and is
 //! told before anything else is.
 
+mod catching_up;
 mod joining;
 mod telling;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::{
 
 use roomkeeper_proto::v1 as proto;
 use tokio::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 pub(crate) use joining::{Joiner, Refusal};
 
@@ -29,10 +30,10 @@ use super::{
     MemberKey, Sync,
     board::Board,
     ring::Ring,
-    translate::{Change, Happening, Stored, missed, translate},
+    translate::{Change, Happening, Stored, translate},
 };
 use crate::{
-    socket::payload::{self, Ack, Over, Packet, Resumed, Step, timestamp_ms},
+    socket::payload::{self, Ack, Over, Packet, timestamp_ms},
     values::RoomCode,
 };
 
@@ -52,7 +53,10 @@ pub(crate) enum Output {
     /// This joiner could not be let in yet.
     Refuse { key: MemberKey, why: Refusal },
     /// The room is to be watched anew from here; `None` is from now on.
-    Watch { after: Option<proto::Position>, why: Rewatch },
+    Watch {
+        after: Option<proto::Position>,
+        why: Rewatch,
+    },
     /// The watch is live.
     Live,
     /// There is nothing more to be heard.
@@ -149,18 +153,28 @@ impl LiveRoom {
         self.position.is_some()
     }
 
+    /// Whether this socket hears of the room.
+    pub(crate) fn is_member(&self, key: MemberKey) -> bool {
+        self.members.contains_key(&key)
+    }
+
     /// An event came on the room's watch.
     pub(crate) fn on_event(&mut self, now: Now, event: proto::RoomEvent) {
         if self.phase != Phase::Live {
             return;
         }
         match translate(&self.room, event) {
-            Happening::Signal { session_id, packet: Some(packet) } => {
+            Happening::Signal {
+                session_id,
+                packet: Some(packet),
+            } => {
                 self.tell(packet, |member| member.session_id != session_id);
             }
             Happening::Signal { packet: None, .. } => {}
             Happening::Stored(stored) => {
-                let Some(position) = self.position else { return };
+                let Some(position) = self.position else {
+                    return;
+                };
                 if stored.position.epoch != position.epoch {
                     self.end(now, None);
                 } else if stored.previous == position.revision
@@ -195,8 +209,14 @@ impl LiveRoom {
             Some(last) if at.revision < last.revision => {
                 // Only a reset can take a reader back; ask for everything.
                 self.phase = Phase::Watching;
-                let after = Some(proto::Position { epoch: last.epoch, revision: 0 });
-                self.output.push(Output::Watch { after, why: Rewatch::Unavailable });
+                let after = Some(proto::Position {
+                    epoch: last.epoch,
+                    revision: 0,
+                });
+                self.output.push(Output::Watch {
+                    after,
+                    why: Rewatch::Unavailable,
+                });
                 return;
             }
             Some(last) => self.catch_up(now, last, at, &caught_up),
@@ -251,7 +271,9 @@ impl LiveRoom {
         event_at: Option<u64>,
     ) {
         let Some(at) = self.position else { return };
-        let Some(member) = self.members.get_mut(&key) else { return };
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
         let turn_has_come = event_at.is_none_or(|revision| revision <= at.revision);
         if member.sync == Sync::Full && (lost || (member.overtaken && event_at.is_none())) {
             member.board_due.get_or_insert(at.revision);
@@ -272,10 +294,16 @@ impl LiveRoom {
 
     /// Time has passed.
     pub(crate) fn on_time(&mut self, now: Now) {
-        if self.presence_deadline().is_some_and(|deadline| deadline <= now.instant) {
+        if self
+            .presence_deadline()
+            .is_some_and(|deadline| deadline <= now.instant)
+        {
             self.tell_presence(now);
         }
-        if self.boards_deadline().is_some_and(|deadline| deadline <= now.instant) {
+        if self
+            .boards_deadline()
+            .is_some_and(|deadline| deadline <= now.instant)
+        {
             self.tell_boards(now);
         }
         self.lose_patience(now);
@@ -290,14 +318,19 @@ impl LiveRoom {
         self.expire_ms = stored.expire_ms;
         match &stored.change {
             Change::Joined(user) | Change::Renamed(user) => {
-                match self.participants.iter_mut().find(|known| known.user_id == user.user_id) {
+                match self
+                    .participants
+                    .iter_mut()
+                    .find(|known| known.user_id == user.user_id)
+                {
                     Some(known) => known.username.clone_from(&user.username),
                     None => self.participants.push(user.clone()),
                 }
                 self.tell_presence_in_time(now);
             }
             Change::Left(user) => {
-                self.participants.retain(|known| known.user_id != user.user_id);
+                self.participants
+                    .retain(|known| known.user_id != user.user_id);
                 self.tell_presence_in_time(now);
             }
             Change::Message(packet) => {
@@ -329,100 +362,6 @@ impl LiveRoom {
         self.settle_joiners(now);
     }
 
-    /// Tells what was missed between `last` and `at`.
-    fn catch_up(
-        &mut self,
-        now: Now,
-        last: proto::Position,
-        at: proto::Position,
-        caught_up: &proto::CaughtUp,
-    ) {
-        if at.revision == last.revision {
-            return;
-        }
-        self.flush_presence(now);
-        self.ring.clear();
-        if self.participants != caught_up.participants {
-            self.participants.clone_from(&caught_up.participants);
-            let still =
-                Step { epoch: at.epoch, revision: last.revision, previous: last.revision };
-            let presence = payload::presence_update(&self.room, &self.participants, still);
-            self.tell(presence, |_| true);
-            self.presence_told = Some(now.instant);
-        }
-        let truncated = caught_up.history_truncated;
-        if truncated {
-            info!(room.code = %self.room, "messages were lost from the history while catching up");
-            let resumed = Some(Resumed { reset: false, truncated: true });
-            let history = payload::chat_history(&self.room, &caught_up.messages, resumed);
-            self.tell(history, |_| true);
-        }
-        let items = missed(&self.room, caught_up, at.epoch, last.revision, !truncated);
-        let mut previous = last.revision;
-        for item in items {
-            previous = item.revision;
-            self.tell(item.packet, |member| member.sync == Sync::Delta || item.for_full);
-        }
-        self.all_are_at(previous);
-
-        self.position = Some(at);
-        self.close_chains(at);
-        if !caught_up.elements.is_empty() {
-            if let Some(board) = &mut self.board {
-                board.apply(&caught_up.elements);
-            }
-            self.boards_are_due(now, "", last.revision);
-        }
-    }
-
-    /// Replaces everything: what members hold and is not in it is gone.
-    fn replace(
-        &mut self,
-        now: Now,
-        last: proto::Position,
-        at: proto::Position,
-        caught_up: &proto::CaughtUp,
-    ) {
-        info!(room.code = %self.room, from = last.revision, to = at.revision, "the room was reset");
-        self.flush_presence(now);
-        self.ring.clear();
-        self.participants.clone_from(&caught_up.participants);
-        if self.board.is_some() {
-            self.board = Some(Board::new(&caught_up.elements));
-        }
-
-        let living = caught_up
-            .elements
-            .iter()
-            .filter(|element| !element.is_deleted)
-            .map(|element| element.json.as_str());
-        let resumed = Some(Resumed { reset: true, truncated: false });
-        let delta = [
-            payload::chat_history(&self.room, &caught_up.messages, resumed),
-            payload::whiteboard_state(&self.room, living.clone(), Some(true)),
-        ];
-        for packet in delta {
-            self.tell(packet, |member| member.sync == Sync::Delta);
-        }
-        let newest = caught_up.messages.len().saturating_sub(HISTORY);
-        let full = [
-            payload::chat_history(&self.room, &caught_up.messages[newest..], None),
-            payload::whiteboard_state(&self.room, living, None),
-        ];
-        for packet in full {
-            self.tell(packet, |member| member.sync == Sync::Full);
-        }
-        let step = Step { epoch: at.epoch, revision: at.revision, previous: last.revision };
-        let presence = payload::presence_update(&self.room, &self.participants, step);
-        self.tell(presence, |_| true);
-        self.presence_told = Some(now.instant);
-        self.all_are_at(at.revision);
-        for member in self.members.values_mut() {
-            member.board_due = None;
-            member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
-        }
-    }
-
     /// The room is over; without a reason, the time says which.
     fn end(&mut self, now: Now, reason: Option<Over>) {
         let existed = self.position.is_some();
@@ -430,26 +369,40 @@ impl LiveRoom {
         if existed {
             let reason = reason.unwrap_or({
                 let expired = self.expire_ms != 0 && self.expire_ms <= now.wall_ms;
-                if expired { Over::Expired } else { Over::Deleted }
+                if expired {
+                    Over::Expired
+                } else {
+                    Over::Deleted
+                }
             });
             self.tell(payload::room_closed(&self.room, reason), |_| true);
         }
         self.members.clear();
         for waiting in mem::take(&mut self.joiners) {
             let key = waiting.joiner.key;
-            self.output.push(Output::Refuse { key, why: Refusal::Restart });
+            self.output.push(Output::Refuse {
+                key,
+                why: Refusal::Restart,
+            });
         }
         self.output.push(Output::End { existed });
     }
 
     fn watch_again(&mut self, why: Rewatch) {
         self.phase = Phase::Watching;
-        self.output.push(Output::Watch { after: self.position, why });
+        self.output.push(Output::Watch {
+            after: self.position,
+            why,
+        });
     }
 
     fn tell(&mut self, packet: Packet, who: impl Fn(&Member) -> bool) {
-        let to: Vec<MemberKey> =
-            self.members.iter().filter(|(_, member)| who(member)).map(|(key, _)| *key).collect();
+        let to: Vec<MemberKey> = self
+            .members
+            .iter()
+            .filter(|(_, member)| who(member))
+            .map(|(key, _)| *key)
+            .collect();
         if !to.is_empty() {
             self.output.push(Output::Emit { to, packet });
         }
@@ -463,7 +416,10 @@ impl LiveRoom {
 
     /// Drops the board once nobody here wants to see it whole.
     fn forget_board(&mut self) {
-        let wanted = self.members.values().any(|member| member.sync == Sync::Full);
+        let wanted = self
+            .members
+            .values()
+            .any(|member| member.sync == Sync::Full);
         if !wanted {
             self.board = None;
         }

@@ -48,14 +48,20 @@ impl LiveRoom {
             }
         }
         for (previous, to) in by_told {
-            let step = Step { epoch: at.epoch, revision: at.revision, previous };
+            let step = Step {
+                epoch: at.epoch,
+                revision: at.revision,
+                previous,
+            };
             let packet = payload::presence_update(&self.room, &self.participants, step);
             self.output.push(Output::Emit { to, packet });
         }
     }
 
     pub(super) fn presence_deadline(&self) -> Option<Instant> {
-        self.presence_told.filter(|_| self.presence_held).map(|told| told + COALESCE)
+        self.presence_told
+            .filter(|_| self.presence_held)
+            .map(|told| told + COALESCE)
     }
 
     /// Takes every chain that is not there yet to `at`, the end of a catch-up.
@@ -68,7 +74,11 @@ impl LiveRoom {
             member.told = at.revision;
         }
         for (previous, to) in by_told {
-            let step = Step { epoch: at.epoch, revision: at.revision, previous };
+            let step = Step {
+                epoch: at.epoch,
+                revision: at.revision,
+                previous,
+            };
             let packet = payload::room_position(&self.room, step);
             self.output.push(Output::Emit { to, packet });
         }
@@ -102,7 +112,9 @@ impl LiveRoom {
     }
 
     pub(super) fn tell_boards(&mut self, now: Now) {
-        let (Some(at), Some(board)) = (self.position, &self.board) else { return };
+        let (Some(at), Some(board)) = (self.position, &self.board) else {
+            return;
+        };
         let mut by_previous: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
         for (key, member) in &mut self.members {
             if let Some(previous) = member.board_due.take() {
@@ -112,14 +124,23 @@ impl LiveRoom {
         }
         for (previous, to) in by_previous {
             self.boards_told = Some(now.instant);
-            let step = Step { epoch: at.epoch, revision: at.revision, previous };
+            let step = Step {
+                epoch: at.epoch,
+                revision: at.revision,
+                previous,
+            };
             let packet = payload::whiteboard_update(&self.room, board.living(), Some(step));
             self.output.push(Output::Emit { to, packet });
         }
     }
 
     pub(super) fn boards_deadline(&self) -> Option<Instant> {
-        let due = self.members.values().any(|member| member.board_due.is_some());
-        self.boards_told.filter(|_| due && self.board.is_some()).map(|told| told + COALESCE)
+        let due = self
+            .members
+            .values()
+            .any(|member| member.board_due.is_some());
+        self.boards_told
+            .filter(|_| due && self.board.is_some())
+            .map(|told| told + COALESCE)
     }
 }

@@ -16,11 +16,18 @@ impl Room {
     /// A room that is live at revision 10, with nobody here.
     fn new() -> Self {
         let room = RoomCode::parse("roomId", "123456").unwrap();
-        let now = Now { instant: Instant::now(), wall_ms: 1_000 };
+        let now = Now {
+            instant: Instant::now(),
+            wall_ms: 1_000,
+        };
         let mut live = LiveRoom::new(room);
         live.on_caught_up(now, caught_up(10));
         live.take_output();
-        Self { live, now, last: 10 }
+        Self {
+            live,
+            now,
+            last: 10,
+        }
     }
 
     fn wait(&mut self, ms: u64) {
@@ -39,7 +46,10 @@ impl Room {
                 Output::Admit { key, .. } => told.push(format!("{key} ack")),
                 Output::Refuse { key, why } => told.push(format!("{key} {why:?}")),
                 Output::Watch { after, why } => {
-                    told.push(format!("watch {:?} {why:?}", after.map(|after| after.revision)));
+                    told.push(format!(
+                        "watch {:?} {why:?}",
+                        after.map(|after| after.revision)
+                    ));
                 }
                 Output::Live => told.push("live".to_owned()),
                 Output::End { existed } => told.push(format!("end {existed}")),
@@ -58,7 +68,10 @@ impl Room {
             resumes: false,
             drawing: drawing.clone(),
             snapshot: proto::JoinRoomResponse::default(),
-            position: Position { epoch: EPOCH, revision },
+            position: Position {
+                epoch: EPOCH,
+                revision,
+            },
             board: None,
         };
         self.live.join(self.now, joiner);
@@ -92,28 +105,45 @@ impl Room {
     }
 
     fn says(&mut self) {
-        let message = Some(Message { revision: self.last + 10, ..Default::default() });
+        let message = Some(Message {
+            revision: self.last + 10,
+            ..Default::default()
+        });
         self.event(0, Kind::MessageSaved(proto::MessageSaved { message }));
     }
 
     fn comes(&mut self, user_id: &str) {
         let participant = Some(user(user_id));
-        self.event(0, Kind::ParticipantJoined(proto::ParticipantJoined { participant }));
+        self.event(
+            0,
+            Kind::ParticipantJoined(proto::ParticipantJoined { participant }),
+        );
     }
 }
 
 fn user(user_id: &str) -> Participant {
-    Participant { user_id: user_id.to_owned(), username: user_id.to_owned() }
+    Participant {
+        user_id: user_id.to_owned(),
+        username: user_id.to_owned(),
+    }
 }
 
 fn element(id: &str, revision: u64) -> Element {
     let json = format!("{{\"id\":\"{id}\"}}");
-    Element { id: id.to_owned(), revision, json, ..Default::default() }
+    Element {
+        id: id.to_owned(),
+        revision,
+        json,
+        ..Default::default()
+    }
 }
 
 fn event(previous: u64, revision: u64, author: MemberKey, kind: Kind) -> proto::RoomEvent {
     proto::RoomEvent {
-        position: Some(Position { epoch: EPOCH, revision }),
+        position: Some(Position {
+            epoch: EPOCH,
+            revision,
+        }),
         previous,
         session_id: format!("s{author}"),
         kind: Some(kind),
@@ -122,8 +152,14 @@ fn event(previous: u64, revision: u64, author: MemberKey, kind: Kind) -> proto::
 }
 
 fn caught_up(revision: u64) -> proto::CaughtUp {
-    let position = Some(Position { epoch: EPOCH, revision });
-    proto::CaughtUp { position, ..Default::default() }
+    let position = Some(Position {
+        epoch: EPOCH,
+        revision,
+    });
+    proto::CaughtUp {
+        position,
+        ..Default::default()
+    }
 }
 
 fn brief(packet: &Packet) -> String {
@@ -146,7 +182,12 @@ fn a_joiner_at_the_rooms_position_is_shown_it_and_then_acknowledged() {
     room.join(1, Sync::Delta, 10);
     assert_eq!(
         room.told(),
-        ["1 chat:history", "1 whiteboard:state []", "1 presence:update 10<10", "1 ack"]
+        [
+            "1 chat:history",
+            "1 whiteboard:state []",
+            "1 presence:update 10<10",
+            "1 ack"
+        ]
     );
     room.says();
     assert_eq!(room.told(), ["1 chat:message 20<10"]);
@@ -200,7 +241,10 @@ fn a_snapshot_of_another_epoch_begins_anew() {
         resumes: false,
         drawing: Arc::default(),
         snapshot: proto::JoinRoomResponse::default(),
-        position: Position { epoch: 2, revision: 10 },
+        position: Position {
+            epoch: 2,
+            revision: 10,
+        },
         board: None,
     };
     room.live.join(room.now, joiner);
@@ -224,7 +268,10 @@ fn a_delta_socket_has_its_own_drawing_told_as_a_step() {
     room.member(1, Sync::Delta);
     room.member(2, Sync::Delta);
     room.draws(1, "e");
-    assert_eq!(room.told(), ["2 whiteboard-update 20<10 [e]", "1 room:position 20<10"]);
+    assert_eq!(
+        room.told(),
+        ["2 whiteboard-update 20<10 [e]", "1 room:position 20<10"]
+    );
 }
 
 #[test]
@@ -262,7 +309,13 @@ fn a_full_socket_whose_change_was_overtaken_is_told_the_board_once_more() {
     room.draws(7, "a");
     room.draws(1, "b");
     room.wait(100);
-    assert_eq!(room.told(), ["1 whiteboard-update 20<10 [a]", "1 whiteboard-update 30<20 [a b]"]);
+    assert_eq!(
+        room.told(),
+        [
+            "1 whiteboard-update 20<10 [a]",
+            "1 whiteboard-update 30<20 [a b]"
+        ]
+    );
     drawing.store(0, Ordering::Relaxed);
     room.live.change_ended(room.now, 1, false, Some(30));
     room.wait(100);
@@ -292,7 +345,10 @@ fn presence_is_told_at_once_then_held_and_told_before_anything_else() {
     room.comes("c");
     assert!(room.told().is_empty());
     room.says();
-    assert_eq!(room.told(), ["1 presence:update 40<20", "1 chat:message 50<40"]);
+    assert_eq!(
+        room.told(),
+        ["1 presence:update 40<20", "1 chat:message 50<40"]
+    );
     room.comes("d");
     room.wait(100);
     assert_eq!(room.told(), ["1 presence:update 60<50"]);
@@ -309,7 +365,10 @@ fn who_joins_while_presence_is_held_has_a_chain_of_their_own() {
     room.comes("c");
     room.member(3, Sync::Delta);
     room.wait(100);
-    assert_eq!(room.told(), ["1 presence:update 40<20", "2 presence:update 40<30"]);
+    assert_eq!(
+        room.told(),
+        ["1 presence:update 40<20", "2 presence:update 40<30"]
+    );
 }
 
 #[test]
@@ -317,8 +376,11 @@ fn a_gap_or_an_old_event_has_the_room_watched_again_from_its_position() {
     for (previous, revision) in [(15, 30), (10, 10), (0, 5), (20, 30)] {
         let mut room = Room::new();
         room.member(1, Sync::Delta);
-        let kind = Kind::MessageSaved(proto::MessageSaved { message: Some(Message::default()) });
-        room.live.on_event(room.now, event(previous, revision, 7, kind));
+        let kind = Kind::MessageSaved(proto::MessageSaved {
+            message: Some(Message::default()),
+        });
+        room.live
+            .on_event(room.now, event(previous, revision, 7, kind));
         assert_eq!(room.told(), ["watch Some(10) Gap"], "{previous} {revision}");
         // What still comes from the old watch is not heard.
         room.says();
@@ -335,7 +397,10 @@ fn what_was_missed_is_one_unbroken_chain() {
     assert_eq!(room.told(), ["watch Some(10) Unavailable"]);
     let missed = proto::CaughtUp {
         participants: vec![user("a")],
-        messages: vec![Message { revision: 30, ..Default::default() }],
+        messages: vec![Message {
+            revision: 30,
+            ..Default::default()
+        }],
         elements: vec![element("e", 20)],
         ..caught_up(40)
     };
@@ -355,7 +420,10 @@ fn what_was_missed_is_one_unbroken_chain() {
     );
     room.last = 40;
     room.says();
-    assert_eq!(room.told(), ["1 chat:message 50<40", "2 chat:message 50<40"]);
+    assert_eq!(
+        room.told(),
+        ["1 chat:message 50<40", "2 chat:message 50<40"]
+    );
 }
 
 #[test]
@@ -372,8 +440,11 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
     let mut room = Room::new();
     room.member(1, Sync::Delta);
     room.member(2, Sync::Full);
-    let everything =
-        proto::CaughtUp { reset: true, elements: vec![element("e", 4)], ..caught_up(5) };
+    let everything = proto::CaughtUp {
+        reset: true,
+        elements: vec![element("e", 4)],
+        ..caught_up(5)
+    };
     room.live.on_caught_up(room.now, everything);
     assert_eq!(
         room.told(),
@@ -390,7 +461,10 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
     room.draws(7, "f");
     assert_eq!(
         room.told(),
-        ["1 whiteboard-update 15<5 [f]", "2 whiteboard-update 15<5 [e f]"]
+        [
+            "1 whiteboard-update 15<5 [f]",
+            "2 whiteboard-update 15<5 [e f]"
+        ]
     );
 }
 
@@ -398,10 +472,21 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
 fn another_epoch_ends_the_room_and_moves_nobody() {
     let mut room = Room::new();
     room.member(1, Sync::Delta);
-    let position = Some(Position { epoch: 2, revision: 99 });
-    room.live.on_caught_up(room.now, proto::CaughtUp { position, ..Default::default() });
+    let position = Some(Position {
+        epoch: 2,
+        revision: 99,
+    });
+    room.live.on_caught_up(
+        room.now,
+        proto::CaughtUp {
+            position,
+            ..Default::default()
+        },
+    );
     let output = room.live.take_output();
-    let Output::Emit { packet, .. } = &output[0] else { panic!() };
+    let Output::Emit { packet, .. } = &output[0] else {
+        panic!()
+    };
     assert!(format!("{packet:?}").contains("deleted"));
     assert!(matches!(output[1], Output::End { existed: true }));
 }
@@ -409,13 +494,30 @@ fn another_epoch_ends_the_room_and_moves_nobody() {
 #[test]
 fn a_room_that_vanishes_after_its_time_has_expired() {
     let mut room = Room::new();
-    let expire_time = Some(prost_types::Timestamp { seconds: 0, nanos: 500_000_000 });
-    room.live.on_caught_up(room.now, proto::CaughtUp { expire_time, ..caught_up(10) });
+    let expire_time = Some(prost_types::Timestamp {
+        seconds: 0,
+        nanos: 500_000_000,
+    });
+    room.live.on_caught_up(
+        room.now,
+        proto::CaughtUp {
+            expire_time,
+            ..caught_up(10)
+        },
+    );
     room.member(1, Sync::Delta);
     let reason = proto::CloseReason::NotFound.into();
-    room.live.on_closed(room.now, &proto::Closed { reason, message: String::new() });
+    room.live.on_closed(
+        room.now,
+        &proto::Closed {
+            reason,
+            message: String::new(),
+        },
+    );
     let output = room.live.take_output();
-    let Output::Emit { packet, .. } = &output[0] else { panic!() };
+    let Output::Emit { packet, .. } = &output[0] else {
+        panic!()
+    };
     assert!(format!("{packet:?}").contains("expired"));
 }
 
@@ -423,10 +525,22 @@ fn a_room_that_vanishes_after_its_time_has_expired() {
 fn a_room_that_was_never_there_ends_without_a_word() {
     let room = RoomCode::parse("roomId", "123456").unwrap();
     let mut live = LiveRoom::new(room);
-    let now = Now { instant: Instant::now(), wall_ms: 0 };
+    let now = Now {
+        instant: Instant::now(),
+        wall_ms: 0,
+    };
     let reason = proto::CloseReason::NotFound.into();
-    live.on_closed(now, &proto::Closed { reason, message: String::new() });
-    assert!(matches!(live.take_output()[..], [Output::End { existed: false }]));
+    live.on_closed(
+        now,
+        &proto::Closed {
+            reason,
+            message: String::new(),
+        },
+    );
+    assert!(matches!(
+        live.take_output()[..],
+        [Output::End { existed: false }]
+    ));
 }
 
 #[test]
@@ -434,7 +548,10 @@ fn a_signal_reaches_everybody_but_its_sender() {
     let mut room = Room::new();
     room.member(1, Sync::Delta);
     room.member(2, Sync::Full);
-    let signal = proto::Signal { kind: "typing".to_owned(), ..Default::default() };
+    let signal = proto::Signal {
+        kind: "typing".to_owned(),
+        ..Default::default()
+    };
     let event = proto::RoomEvent {
         session_id: "s1".to_owned(),
         kind: Some(Kind::Signal(signal)),

@@ -84,23 +84,35 @@ impl Join {
         let sync = match fields.optional_string("sync")?.as_deref() {
             None => Sync::Full,
             Some("delta") => Sync::Delta,
-            Some(_) => return Err(Error::invalid("sync", "must be \"delta\" where it is given")),
+            Some(_) => {
+                return Err(Error::invalid(
+                    "sync",
+                    "must be \"delta\" where it is given",
+                ));
+            }
         };
         let after = fields.raw("after").map(position).transpose()?;
-        Ok(Self { room, user_id, username, sync, after })
+        Ok(Self {
+            room,
+            user_id,
+            username,
+            sync,
+            after,
+        })
     }
 }
 
 fn position(text: &str) -> Result<proto::Position, Error> {
     let fields = Fields::parse("after", text)?;
     let member = |name: &str| {
-        fields
-            .optional_integer(name)
-            .ok()
-            .flatten()
-            .ok_or_else(|| Error::invalid(format!("after.{name}"), "must be an integer of at least 0"))
+        fields.optional_integer(name).ok().flatten().ok_or_else(|| {
+            Error::invalid(format!("after.{name}"), "must be an integer of at least 0")
+        })
     };
-    Ok(proto::Position { epoch: member("epoch")?, revision: member("revision")? })
+    Ok(proto::Position {
+        epoch: member("epoch")?,
+        revision: member("revision")?,
+    })
 }
 
 /// `leave`
@@ -163,20 +175,26 @@ impl WhiteboardChange {
 }
 
 fn elements(fields: &Fields<'_>) -> Result<Vec<proto::Element>, Error> {
-    let text =
-        fields.raw("elements").ok_or_else(|| Error::invalid("elements", "is missing"))?;
-    let elements: Vec<&RawValue> = serde_json::from_str(text)
-        .map_err(|_| Error::invalid("elements", "must be an array"))?;
+    let text = fields
+        .raw("elements")
+        .ok_or_else(|| Error::invalid("elements", "is missing"))?;
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|_| Error::invalid("elements", "must be an array"))?;
     if elements.len() > MAX_ELEMENTS {
         return Err(Error::TooLarge("elements: must be at most 5000".to_owned()));
     }
     let bytes: usize = elements.iter().map(|element| element.get().len()).sum();
     if bytes > MAX_CHANGE {
-        return Err(Error::TooLarge("elements: must be at most 1 MiB of JSON".to_owned()));
+        return Err(Error::TooLarge(
+            "elements: must be at most 1 MiB of JSON".to_owned(),
+        ));
     }
     Ok(elements
         .into_iter()
-        .map(|element| proto::Element { json: element.get().to_owned(), ..Default::default() })
+        .map(|element| proto::Element {
+            json: element.get().to_owned(),
+            ..Default::default()
+        })
         .collect())
 }
 
@@ -224,9 +242,11 @@ mod tests {
 
     /// What a refused payload complains of.
     fn field<T: std::fmt::Debug>(parsed: Result<T, Error>) -> String {
-        match parsed.unwrap_err() {
-            Error::Invalid { field, .. } => field,
-            other => other.code().to_owned(),
+        let error = parsed.unwrap_err();
+        if let Error::Invalid { field, .. } = error {
+            field
+        } else {
+            error.code().to_owned()
         }
     }
 
@@ -261,15 +281,28 @@ mod tests {
             ("\"roomId\":\"123456\"", "userId"),
             ("\"roomId\":\"123456\",\"userId\":\"\"", "userId"),
             ("\"roomId\":\"123456\",\"userId\":\"u\"", "username"),
-            ("\"roomId\":\"123456\",\"userId\":\"u\",\"username\":null", "username"),
-            ("\"roomId\":\"123456\",\"userId\":\"u\",\"username\":\"n\",\"sync\":\"x\"", "sync"),
-            ("\"roomId\":\"123456\",\"userId\":\"u\",\"username\":\"n\",\"after\":3", "after"),
+            (
+                "\"roomId\":\"123456\",\"userId\":\"u\",\"username\":null",
+                "username",
+            ),
+            (
+                "\"roomId\":\"123456\",\"userId\":\"u\",\"username\":\"n\",\"sync\":\"x\"",
+                "sync",
+            ),
+            (
+                "\"roomId\":\"123456\",\"userId\":\"u\",\"username\":\"n\",\"after\":3",
+                "after",
+            ),
             (
                 "\"roomId\":\"123456\",\"userId\":\"u\",\"username\":\"n\",\"after\":{\"epoch\":1}",
                 "after.revision",
             ),
         ] {
-            assert_eq!(field(Join::parse(&format!("[\"join\",{{{fields}}}]"))), bad, "{fields}");
+            assert_eq!(
+                field(Join::parse(&format!("[\"join\",{{{fields}}}]"))),
+                bad,
+                "{fields}"
+            );
         }
     }
 
@@ -280,7 +313,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(join.sync, Sync::Delta);
-        assert_eq!(join.after, Some(proto::Position { epoch: 1, revision: 2 }));
+        assert_eq!(
+            join.after,
+            Some(proto::Position {
+                epoch: 1,
+                revision: 2
+            })
+        );
     }
 
     #[test]
@@ -289,7 +328,11 @@ mod tests {
             r#"["whiteboard-change",{"roomId":"123456","elements":[{"id":"a", "x":1.0e2}, 7]}]"#,
         )
         .unwrap();
-        let texts: Vec<_> = change.elements.iter().map(|element| element.json.as_str()).collect();
+        let texts: Vec<_> = change
+            .elements
+            .iter()
+            .map(|element| element.json.as_str())
+            .collect();
         assert_eq!(texts, [r#"{"id":"a", "x":1.0e2}"#, "7"]);
     }
 
@@ -301,8 +344,14 @@ mod tests {
             ))
         };
         assert!(change(format!("[{}0]", "0,".repeat(4_999))).is_ok());
-        assert_eq!(field(change(format!("[{}0]", "0,".repeat(5_000)))), "PAYLOAD_TOO_LARGE");
-        assert_eq!(field(change(format!("[\"{}\"]", "x".repeat(1 << 20)))), "PAYLOAD_TOO_LARGE");
+        assert_eq!(
+            field(change(format!("[{}0]", "0,".repeat(5_000)))),
+            "PAYLOAD_TOO_LARGE"
+        );
+        assert_eq!(
+            field(change(format!("[\"{}\"]", "x".repeat(1 << 20)))),
+            "PAYLOAD_TOO_LARGE"
+        );
         assert_eq!(field(change("{}".to_owned())), "elements");
         assert_eq!(field(change("null".to_owned())), "elements");
     }
@@ -321,7 +370,13 @@ mod tests {
             "z".repeat(2048)
         );
         assert_eq!(field(Pointer::parse(&large)), "PAYLOAD_TOO_LARGE");
-        assert_eq!(field(Pointer::parse(r#"["p",{"roomId":"123456","x":"1","y":2}]"#)), "x");
-        assert_eq!(field(Pointer::parse(r#"["p",{"roomId":"123456","x":1}]"#)), "y");
+        assert_eq!(
+            field(Pointer::parse(r#"["p",{"roomId":"123456","x":"1","y":2}]"#)),
+            "x"
+        );
+        assert_eq!(
+            field(Pointer::parse(r#"["p",{"roomId":"123456","x":1}]"#)),
+            "y"
+        );
     }
 }

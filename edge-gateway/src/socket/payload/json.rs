@@ -9,10 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{
-    error::Error,
-    values::MAX_SAFE_INTEGER,
-};
+use crate::{error::Error, values::MAX_SAFE_INTEGER};
 
 /// How deep a payload may nest.
 const MAX_DEPTH: usize = 64;
@@ -71,7 +68,11 @@ impl<'a> Fields<'a> {
 
     /// The member of this name; of several the last, as in JavaScript.
     fn find(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| *value)
     }
 
     /// The text of a member that may be absent.
@@ -85,11 +86,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A member that may be absent, but if present is what `problem` says.
-    fn optional<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        problem: &str,
-    ) -> Result<Option<T>, Error> {
+    fn optional<T: DeserializeOwned>(&self, name: &str, problem: &str) -> Result<Option<T>, Error> {
         self.raw(name)
             .map(|text| serde_json::from_str(text).map_err(|_| Error::invalid(name, problem)))
             .transpose()
@@ -110,7 +107,8 @@ impl<'a> Fields<'a> {
     ///
     /// [`Error::Invalid`] where it is absent or something else.
     pub(crate) fn string(&self, name: &str) -> Result<String, Error> {
-        self.optional_string(name)?.ok_or_else(|| Error::invalid(name, "is missing"))
+        self.optional_string(name)?
+            .ok_or_else(|| Error::invalid(name, "is missing"))
     }
 
     /// An integer from 0 to 2^53 − 1 that may be absent.
@@ -200,7 +198,10 @@ mod tests {
     #[test]
     fn a_member_of_another_type_is_named() {
         let fields = Fields::parse("payload", r#"{"a":null,"b":-1,"c":1.5,"d":"1"}"#).unwrap();
-        assert_eq!(fields.string("a"), Err(Error::invalid("a", "must be a string")));
+        assert_eq!(
+            fields.string("a"),
+            Err(Error::invalid("a", "must be a string"))
+        );
         assert_eq!(fields.string("z"), Err(Error::invalid("z", "is missing")));
         for name in ["a", "b", "c", "d"] {
             assert!(fields.optional_integer(name).is_err(), "{name}");

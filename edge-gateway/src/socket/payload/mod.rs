@@ -1,6 +1,7 @@
 //! The browser contract in code: the only place that spells an event's name or the shape
 //! of a payload.
 
+mod acks;
 mod inbound;
 pub(crate) mod json;
 mod outbound;
@@ -10,6 +11,9 @@ use std::{fmt, sync::Arc};
 
 use serde_json::value::RawValue;
 
+pub(crate) use acks::{
+    Ack, ack_chat_message, ack_join, ack_success, ack_whiteboard_change, failure,
+};
 pub(crate) use inbound::{
     ChatMessage, Claim, Join, Leave, Pointer, Typing, WhiteboardChange, room_of,
 };
@@ -144,7 +148,10 @@ impl Packet {
     /// How many bytes it takes on the wire, framing aside.
     pub(crate) fn len(&self) -> usize {
         // `42["event",first,second]`
-        let second = self.second.as_ref().map_or(0, |second| second.get().len() + 1);
+        let second = self
+            .second
+            .as_ref()
+            .map_or(0, |second| second.get().len() + 1);
         self.event.name().len() + self.first.get().len() + second + 7
     }
 }

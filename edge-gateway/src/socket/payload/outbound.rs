@@ -11,7 +11,7 @@ use super::{
     ClientEvent, Packet, ServerEvent,
     json::Fields,
     push_other_fields,
-    shape::{Elements, Message, Participant, Room, Step},
+    shape::{Elements, Message, Participant, Step},
 };
 use crate::{error::Error, values::RoomCode};
 
@@ -46,7 +46,9 @@ pub(crate) fn chat_history(
         messages: messages.iter().map(Message::from).collect(),
         count: messages.len(),
         reset: resumed.map(|resumed| resumed.reset),
-        truncated: resumed.filter(|resumed| resumed.truncated && !resumed.reset).map(|_| true),
+        truncated: resumed
+            .filter(|resumed| resumed.truncated && !resumed.reset)
+            .map(|_| true),
     };
     packet(ServerEvent::ChatHistory, &payload)
 }
@@ -65,7 +67,11 @@ pub(crate) fn whiteboard_state<'a>(
         #[serde(skip_serializing_if = "Option::is_none")]
         reset: Option<bool>,
     }
-    let payload = Payload { room_id: room.as_str(), elements: Elements(elements), reset };
+    let payload = Payload {
+        room_id: room.as_str(),
+        elements: Elements(elements),
+        reset,
+    };
     packet(ServerEvent::WhiteboardState, &payload)
 }
 
@@ -76,8 +82,14 @@ pub(crate) fn presence_update(
     step: Step,
 ) -> Packet {
     let list: Vec<Participant<'_>> = participants.iter().map(Participant::from).collect();
-    let at = At { room_id: room.as_str(), step };
-    Packet { second: Some(raw(&at)), ..packet(ServerEvent::PresenceUpdate, &list) }
+    let at = At {
+        room_id: room.as_str(),
+        step,
+    };
+    Packet {
+        second: Some(raw(&at)),
+        ..packet(ServerEvent::PresenceUpdate, &list)
+    }
 }
 
 /// A room and nothing but a step of its position.
@@ -98,7 +110,11 @@ pub(crate) fn chat_message(message: &proto::Message, epoch: u64, previous: u64) 
         epoch: u64,
         previous: u64,
     }
-    let payload = Payload { message: message.into(), epoch, previous };
+    let payload = Payload {
+        message: message.into(),
+        epoch,
+        previous,
+    };
     packet(ServerEvent::ChatMessage, &payload)
 }
 
@@ -116,7 +132,11 @@ pub(crate) fn whiteboard_update<'a>(
         #[serde(flatten)]
         step: Option<Step>,
     }
-    let payload = Payload { room_id: room.as_str(), elements: Elements(elements), step };
+    let payload = Payload {
+        room_id: room.as_str(),
+        elements: Elements(elements),
+        step,
+    };
     packet(ServerEvent::WhiteboardUpdate, &payload)
 }
 
@@ -143,12 +163,22 @@ pub(crate) fn signal(room: &RoomCode, signal: &proto::Signal) -> Option<Packet> 
         text.push('}');
     }
     let first = RawValue::from_string(text).ok()?;
-    Some(Packet { event, first: first.into(), second: None })
+    Some(Packet {
+        event,
+        first: first.into(),
+        second: None,
+    })
 }
 
 /// `room:position`
 pub(crate) fn room_position(room: &RoomCode, step: Step) -> Packet {
-    packet(ServerEvent::RoomPosition, &At { room_id: room.as_str(), step })
+    packet(
+        ServerEvent::RoomPosition,
+        &At {
+            room_id: room.as_str(),
+            step,
+        },
+    )
 }
 
 /// Why a room is over.
@@ -167,7 +197,13 @@ pub(crate) fn room_closed(room: &RoomCode, reason: Over) -> Packet {
         room_id: &'a str,
         reason: Over,
     }
-    packet(ServerEvent::RoomClosed, &Payload { room_id: room.as_str(), reason })
+    packet(
+        ServerEvent::RoomClosed,
+        &Payload {
+            room_id: room.as_str(),
+            reason,
+        },
+    )
 }
 
 /// `server:draining`
@@ -203,94 +239,16 @@ pub(crate) fn error(event: ClientEvent, room: Option<&RoomCode>, error: &Error) 
     packet(ServerEvent::Error, &payload)
 }
 
-/// An acknowledgement's content.
-pub(crate) type Ack = Arc<RawValue>;
-
-/// `{success: true}`
-pub(crate) fn ack_success() -> Ack {
-    #[derive(Serialize)]
-    struct Payload {
-        success: bool,
-    }
-    raw(&Payload { success: true })
-}
-
-/// The ack of `join`, the only one that moves a client's position.
-pub(crate) fn ack_join(joined: &proto::JoinRoomResponse, position: proto::Position) -> Ack {
-    #[derive(Serialize)]
-    struct Payload<'a> {
-        success: bool,
-        room: Option<Room<'a>>,
-        participants: Vec<Participant<'a>>,
-        epoch: u64,
-        revision: u64,
-    }
-    raw(&Payload {
-        success: true,
-        room: joined.room.as_ref().map(Room::from),
-        participants: joined.participants.iter().map(Participant::from).collect(),
-        epoch: position.epoch,
-        revision: position.revision,
-    })
-}
-
-/// The ack of `chat:message`.
-pub(crate) fn ack_chat_message(message: &proto::Message, duplicate: bool) -> Ack {
-    #[derive(Serialize)]
-    struct Payload<'a> {
-        success: bool,
-        message: Message<'a>,
-        duplicate: bool,
-    }
-    raw(&Payload { success: true, message: message.into(), duplicate })
-}
-
-/// The ack of `whiteboard-change`.
-pub(crate) fn ack_whiteboard_change(saved: &proto::SaveWhiteboardResponse) -> Ack {
-    #[derive(Serialize)]
-    struct Payload {
-        success: bool,
-        accepted: u32,
-        rejected: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        revision: Option<u64>,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        duplicate: bool,
-    }
-    raw(&Payload {
-        success: true,
-        accepted: saved.accepted_count,
-        rejected: saved.rejected_count,
-        revision: saved.position.map(|position| position.revision),
-        duplicate: saved.duplicate,
-    })
-}
-
-/// `{success: false, …}`, in acknowledgements and over HTTP.
-pub(crate) fn failure(error: &Error) -> Ack {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload {
-        success: bool,
-        error: String,
-        code: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after_ms: Option<u64>,
-    }
-    raw(&Payload {
-        success: false,
-        error: error.to_string(),
-        code: error.code(),
-        retry_after_ms: error.retry_after_ms(),
-    })
-}
-
 fn packet(event: ServerEvent, payload: &impl Serialize) -> Packet {
-    Packet { event, first: raw(payload), second: None }
+    Packet {
+        event,
+        first: raw(payload),
+        second: None,
+    }
 }
 
 /// Serializes what cannot fail, but for an element of the service's that is no JSON.
-fn raw(payload: &impl Serialize) -> Arc<RawValue> {
+pub(super) fn raw(payload: &impl Serialize) -> Arc<RawValue> {
     match to_raw_value(payload) {
         Ok(text) => text.into(),
         Err(problem) => {
@@ -302,7 +260,10 @@ fn raw(payload: &impl Serialize) -> Arc<RawValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{ack_chat_message, failure},
+        *,
+    };
 
     fn room() -> RoomCode {
         RoomCode::parse("roomId", "123456").unwrap()
@@ -315,7 +276,10 @@ mod tests {
             user_id: "u".to_owned(),
             username: "n".to_owned(),
             text: "hi".to_owned(),
-            create_time: Some(prost_types::Timestamp { seconds: 2, nanos: 3_000_000 }),
+            create_time: Some(prost_types::Timestamp {
+                seconds: 2,
+                nanos: 3_000_000,
+            }),
             revision: 7,
             request_id: String::new(),
         }
@@ -329,7 +293,11 @@ mod tests {
         );
         let mut repeatable = message();
         repeatable.request_id = "r".to_owned();
-        assert!(ack_chat_message(&repeatable, true).get().contains(r#""requestId":"r""#));
+        assert!(
+            ack_chat_message(&repeatable, true)
+                .get()
+                .contains(r#""requestId":"r""#)
+        );
     }
 
     #[test]
@@ -349,10 +317,19 @@ mod tests {
 
     #[test]
     fn presence_is_a_list_and_a_step() {
-        let present =
-            [proto::Participant { user_id: "u".to_owned(), username: "n".to_owned() }];
-        let packet =
-            presence_update(&room(), &present, Step { epoch: 1, revision: 3, previous: 2 });
+        let present = [proto::Participant {
+            user_id: "u".to_owned(),
+            username: "n".to_owned(),
+        }];
+        let packet = presence_update(
+            &room(),
+            &present,
+            Step {
+                epoch: 1,
+                revision: 3,
+                previous: 2,
+            },
+        );
         assert_eq!(
             format!("{packet:?}"),
             r#"presence:update [{"userId":"u","username":"n"}] {"roomId":"123456","epoch":1,"revision":3,"previous":2}"#
@@ -362,13 +339,23 @@ mod tests {
     #[test]
     fn an_update_keeps_the_elements_text() {
         let elements = [r#"{"id":"a", "x":1.0}"#];
-        let step = Step { epoch: 1, revision: 3, previous: 2 };
+        let step = Step {
+            epoch: 1,
+            revision: 3,
+            previous: 2,
+        };
         assert_eq!(
-            format!("{:?}", whiteboard_update(&room(), elements.into_iter(), Some(step))),
+            format!(
+                "{:?}",
+                whiteboard_update(&room(), elements.into_iter(), Some(step))
+            ),
             r#"whiteboard-update {"roomId":"123456","elements":[{"id":"a", "x":1.0}],"epoch":1,"revision":3,"previous":2}"#
         );
         assert_eq!(
-            format!("{:?}", whiteboard_update(&room(), elements.into_iter(), None)),
+            format!(
+                "{:?}",
+                whiteboard_update(&room(), elements.into_iter(), None)
+            ),
             r#"whiteboard-update {"roomId":"123456","elements":[{"id":"a", "x":1.0}]}"#
         );
     }
@@ -385,7 +372,16 @@ mod tests {
             format!("{:?}", signal(&room(), &pointer).unwrap()),
             r#"whiteboard-pointer {"roomId":"123456","userId":"u","username":"n","x":1,"y":2}"#
         );
-        assert!(signal(&room(), &proto::Signal { kind: "x".to_owned(), ..pointer }).is_none());
+        assert!(
+            signal(
+                &room(),
+                &proto::Signal {
+                    kind: "x".to_owned(),
+                    ..pointer
+                }
+            )
+            .is_none()
+        );
     }
 
     #[test]
@@ -394,9 +390,16 @@ mod tests {
             failure(&Error::NotJoined).get(),
             r#"{"success":false,"error":"join the room first","code":"NOT_JOINED"}"#
         );
-        assert!(failure(&Error::rate_limited()).get().contains(r#""retryAfterMs":1000"#));
+        assert!(
+            failure(&Error::rate_limited())
+                .get()
+                .contains(r#""retryAfterMs":1000"#)
+        );
         assert_eq!(
-            format!("{:?}", error(ClientEvent::Leave, Some(&room()), &Error::NotJoined)),
+            format!(
+                "{:?}",
+                error(ClientEvent::Leave, Some(&room()), &Error::NotJoined)
+            ),
             r#"error {"message":"join the room first","code":"NOT_JOINED","event":"leave","roomId":"123456"}"#
         );
     }

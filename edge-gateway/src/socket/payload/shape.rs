@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 /// A point in time of the store's clock in epoch milliseconds.
 pub(crate) fn timestamp_ms(time: Option<&prost_types::Timestamp>) -> i64 {
-    time.map_or(0, |time| time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000)
+    time.map_or(0, |time| {
+        time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
+    })
 }
 
 /// `Message` of the contract.
@@ -55,7 +57,10 @@ pub(crate) struct Participant<'a> {
 
 impl<'a> From<&'a proto::Participant> for Participant<'a> {
     fn from(participant: &'a proto::Participant) -> Self {
-        Self { user_id: &participant.user_id, username: &participant.username }
+        Self {
+            user_id: &participant.user_id,
+            username: &participant.username,
+        }
     }
 }
 

@@ -1,0 +1,124 @@
+//! What members are told when events could not be handed over one by one: what they missed,
+//! or everything anew.
+
+use std::sync::atomic::Ordering;
+
+use roomkeeper_proto::v1 as proto;
+use tracing::info;
+
+use super::{HISTORY, LiveRoom, Now};
+use crate::{
+    feed::{Sync, board::Board, translate::missed},
+    socket::payload::{self, Resumed, Step},
+};
+
+impl LiveRoom {
+    /// Tells what was missed between `last` and `at`.
+    pub(super) fn catch_up(
+        &mut self,
+        now: Now,
+        last: proto::Position,
+        at: proto::Position,
+        caught_up: &proto::CaughtUp,
+    ) {
+        if at.revision == last.revision {
+            return;
+        }
+        self.flush_presence(now);
+        self.ring.clear();
+        if self.participants != caught_up.participants {
+            self.participants.clone_from(&caught_up.participants);
+            let still = Step {
+                epoch: at.epoch,
+                revision: last.revision,
+                previous: last.revision,
+            };
+            let presence = payload::presence_update(&self.room, &self.participants, still);
+            self.tell(presence, |_| true);
+            self.presence_told = Some(now.instant);
+        }
+        let truncated = caught_up.history_truncated;
+        if truncated {
+            info!(room.code = %self.room, "messages were lost from the history while catching up");
+            let resumed = Some(Resumed {
+                reset: false,
+                truncated: true,
+            });
+            let history = payload::chat_history(&self.room, &caught_up.messages, resumed);
+            self.tell(history, |_| true);
+        }
+        let items = missed(&self.room, caught_up, at.epoch, last.revision, !truncated);
+        let mut previous = last.revision;
+        for item in items {
+            previous = item.revision;
+            self.tell(item.packet, |member| {
+                member.sync == Sync::Delta || item.for_full
+            });
+        }
+        self.all_are_at(previous);
+
+        self.position = Some(at);
+        self.close_chains(at);
+        if !caught_up.elements.is_empty() {
+            if let Some(board) = &mut self.board {
+                board.apply(&caught_up.elements);
+            }
+            self.boards_are_due(now, "", last.revision);
+        }
+    }
+
+    /// Replaces everything: what members hold and is not in it is gone.
+    pub(super) fn replace(
+        &mut self,
+        now: Now,
+        last: proto::Position,
+        at: proto::Position,
+        caught_up: &proto::CaughtUp,
+    ) {
+        info!(room.code = %self.room, from = last.revision, to = at.revision, "the room was reset");
+        self.flush_presence(now);
+        self.ring.clear();
+        self.participants.clone_from(&caught_up.participants);
+        if self.board.is_some() {
+            self.board = Some(Board::new(&caught_up.elements));
+        }
+
+        let living = caught_up
+            .elements
+            .iter()
+            .filter(|element| !element.is_deleted)
+            .map(|element| element.json.as_str());
+        let resumed = Some(Resumed {
+            reset: true,
+            truncated: false,
+        });
+        let delta = [
+            payload::chat_history(&self.room, &caught_up.messages, resumed),
+            payload::whiteboard_state(&self.room, living.clone(), Some(true)),
+        ];
+        for packet in delta {
+            self.tell(packet, |member| member.sync == Sync::Delta);
+        }
+        let newest = caught_up.messages.len().saturating_sub(HISTORY);
+        let full = [
+            payload::chat_history(&self.room, &caught_up.messages[newest..], None),
+            payload::whiteboard_state(&self.room, living, None),
+        ];
+        for packet in full {
+            self.tell(packet, |member| member.sync == Sync::Full);
+        }
+        let step = Step {
+            epoch: at.epoch,
+            revision: at.revision,
+            previous: last.revision,
+        };
+        let presence = payload::presence_update(&self.room, &self.participants, step);
+        self.tell(presence, |_| true);
+        self.presence_told = Some(now.instant);
+        self.all_are_at(at.revision);
+        for member in self.members.values_mut() {
+            member.board_due = None;
+            member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
+        }
+    }
+}
