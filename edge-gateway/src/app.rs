@@ -85,6 +85,7 @@ impl App {
     /// them go and leaves their rooms; all within 10 seconds.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
         let watching = tokio::spawn(self.persistence.clone().watch_health());
+        let keeping = tokio::spawn(self.gateway.clone().keep_sessions());
         let connections = TaskTracker::new();
         let end = CancellationToken::new();
         let stop_accepting = CancellationToken::new();
@@ -121,5 +122,6 @@ impl App {
         }
         self.feeds.cancel();
         watching.abort();
+        keeping.abort();
     }
 }

@@ -114,9 +114,18 @@ pub enum LogFormat {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The filter itself.
+    /// The filter itself. The Socket.io libraries are silent unless it names them: what
+    /// they call errors is what clients do, and no client may fill the log.
     pub fn to_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+        let quiet = ["socketioxide", "engineioxide"]
+            .into_iter()
+            .filter(|library| !self.0.contains(library))
+            .map(|library| format!(",{library}=off"));
+        EnvFilter::new(
+            std::iter::once(self.0.clone())
+                .chain(quiet)
+                .collect::<String>(),
+        )
     }
 }
 

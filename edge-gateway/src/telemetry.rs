@@ -1,20 +1,26 @@
 //! The log, and the promise that no panic is silent.
 
-use std::{backtrace::Backtrace, io, panic};
-
-use tracing_subscriber::{
-    fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+use std::{
+    backtrace::Backtrace,
+    io::{self, IsTerminal as _},
+    panic,
 };
+
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::config::{Config, LogFormat};
 
-/// Sends the log to standard error as `config` asks, panics included.
+/// Sends the log to standard output as `config` asks, panics included.
 pub fn init(config: &Config) {
     let registry = tracing_subscriber::registry().with(config.log.to_filter());
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr());
+    let lines = tracing_subscriber::fmt::layer();
     match config.log_format {
         LogFormat::Text => registry
-            .with(lines.with_ansi(false).with_target(false))
+            .with(
+                lines
+                    .with_ansi(io::stdout().is_terminal())
+                    .with_target(false),
+            )
             .init(),
         LogFormat::Json => registry.with(lines.json()).init(),
     }
@@ -24,8 +30,4 @@ pub fn init(config: &Config) {
         let backtrace = Backtrace::capture();
         tracing::error!(%panic, %backtrace, "panic");
     }));
-}
-
-fn stderr() -> impl for<'a> MakeWriter<'a> + Send + Sync + 'static {
-    io::stderr
 }

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use roomkeeper_proto::v1::room_service_server::RoomServiceServer;
 use tokio::{
     net::TcpListener,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::{Server, server::TcpIncoming};
@@ -41,6 +41,17 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often the index of active rooms is swept, unless rooms live shorter.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long a session lives without being renewed: three times as long as
+/// gateways wait between renewals.
+const SESSION_LEASE: Duration = Duration::from_secs(30);
+
+/// How often sessions that nobody renewed are ended.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long the store must have been there without a break before sessions are
+/// ended: time for gateways that could not renew to do so.
+const GRACE: Duration = Duration::from_secs(20);
+
 /// Serves until `shutdown`, then lets calls finish and ends watches.
 ///
 /// The listener is bound by the caller, so that it may be on any port. Redis
@@ -61,6 +72,7 @@ pub async fn run(
     let settings = RoomSettings {
         ttl: config.room_ttl,
         message_limit: config.message_limit.into(),
+        session_lease: SESSION_LEASE,
     };
     let history = HistoryLimits {
         kept: config.message_limit.into(),
@@ -87,6 +99,10 @@ pub async fn run(
     tasks.spawn(
         stop.clone()
             .run_until_cancelled_owned(follow_health(reporter.clone(), repository.availability())),
+    );
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(expire(repository.clone())),
     );
     let sweeping = sweep(repository, config.room_ttl.min(SWEEP_INTERVAL));
     tasks.spawn(stop.clone().run_until_cancelled_owned(sweeping));
@@ -141,6 +157,42 @@ async fn sweep(repository: Arc<dyn RoomRepository>, every: Duration) {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "rooms that ended were removed from the index"),
             Err(error) => tracing::debug!(%error, "the index was not swept"),
+        }
+    }
+}
+
+/// Ends sessions that nobody renewed, again and again.
+///
+/// Only after the store has been there for a while: after an outage everybody's
+/// lease has passed, and those who live need the time to say so.
+async fn expire(repository: Arc<dyn RoomRepository>) {
+    let mut available = repository.availability();
+    let mut ticks = interval(EXPIRE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if available.wait_for(|&up| up).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            lost = available.wait_for(|&up| !up) => match lost {
+                Ok(_) => continue,
+                Err(_) => return,
+            },
+            () = sleep(GRACE) => {}
+        }
+        loop {
+            tokio::select! {
+                lost = available.wait_for(|&up| !up) => match lost {
+                    Ok(_) => break,
+                    Err(_) => return,
+                },
+                _ = ticks.tick() => {}
+            }
+            match repository.expire_sessions().await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "sessions that nobody renewed were ended"),
+                Err(error) => tracing::debug!(%error, "overdue sessions were not ended"),
+            }
         }
     }
 }

@@ -46,13 +46,24 @@ impl Store {
     ///
     /// Where Redis does not start.
     pub async fn with_ttl(ttl: Duration) -> Self {
+        let session_lease = Duration::from_secs(30);
+        Self::with(RoomSettings {
+            ttl,
+            message_limit: 100,
+            session_lease,
+        })
+        .await
+    }
+
+    /// Rooms that are kept so.
+    ///
+    /// # Panics
+    ///
+    /// Where Redis does not start.
+    pub async fn with(settings: RoomSettings) -> Self {
         let redis = RedisServer::start().await;
         let stop = CancellationToken::new();
         let mailboxes = Arc::new(Mailboxes::default());
-        let settings = RoomSettings {
-            ttl,
-            message_limit: 100,
-        };
         let address = RedisAddress::parse(&redis.url()).expect("an address");
         let rooms: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
             address,

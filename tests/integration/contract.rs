@@ -1,13 +1,16 @@
 //! The promises of `RoomRepository`, as functions over any store.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use persistence_service::{
-    domain::{Position, RequestId, RoomCode, SessionId, UserId},
-    repository::{Refusal, RoomCursor, RoomRepository, Since},
+    domain::{EventKind, Position, RequestId, RoomCode, SessionId, UserId},
+    feed::Frame,
+    repository::{Refusal, RoomCursor, RoomRepository, Since, redis::RoomSettings},
 };
-use roomkeeper_tests::{Store, drawing, join, message, new_room, participant, rectangle, request};
+use roomkeeper_tests::{
+    Store, drawing, join, message, new_room, participant, rectangle, request, soon,
+};
 use uuid::Uuid;
 
 fn session(text: &str) -> SessionId {
@@ -350,6 +353,157 @@ async fn a_full_room_refuses_newcomers_and_never_who_is_in_it() {
         everything(&*store.rooms, code).await.room.participant_count,
         50
     );
+}
+
+/// Sessions that end soon, so that a test need not wait for long.
+async fn with_short_leases() -> Store {
+    Store::with(RoomSettings {
+        ttl: Duration::from_secs(86_400),
+        message_limit: 100,
+        session_lease: Duration::from_millis(200),
+    })
+    .await
+}
+
+/// Ends overdue sessions until somebody is gone.
+async fn expire_until(store: &Store, present: usize, code: RoomCode) {
+    let gone = async {
+        while everything(&*store.rooms, code).await.participants.len() > present {
+            store.rooms.expire_sessions().await.unwrap();
+        }
+    };
+    soon("the end of the leases", gone).await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_renews_ends_as_if_it_had_left() {
+    let store = with_short_leases().await;
+    let code = store.room().await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut watch = store.watch(code);
+    soon("the feed", watch.next()).await.unwrap();
+    expire_until(&store, 0, code).await;
+    assert_eq!(
+        everything(&*store.rooms, code).await.room.participant_count,
+        0
+    );
+    let Some(Frame::Event(event)) = soon("an event", watch.next()).await else {
+        panic!("left")
+    };
+    assert!(matches!(&event.kind, EventKind::Left(who) if *who == participant("ann")));
+    let due: i64 = store.redis.run(&["ZCARD", "sessions:due"]).await;
+    assert_eq!(due, 0, "nothing is left in the index");
+}
+
+#[tokio::test]
+async fn a_renewed_session_stays_while_another_of_the_room_ends() {
+    let store = with_short_leases().await;
+    let code = store.room().await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    store
+        .rooms
+        .join(&join(code, "bob", "b"))
+        .await
+        .unwrap()
+        .unwrap();
+    let ann = [(code, session("a"))];
+    let gone = async {
+        while everything(&*store.rooms, code).await.participants.len() > 1 {
+            assert!(store.rooms.renew_sessions(&ann).await.unwrap().is_empty());
+            store.rooms.expire_sessions().await.unwrap();
+        }
+    };
+    soon("the end of bob's lease", gone).await;
+    assert_eq!(
+        everything(&*store.rooms, code).await.participants,
+        [participant("ann")]
+    );
+}
+
+#[tokio::test]
+async fn a_renewal_names_whom_a_room_does_not_know_and_creates_nobody() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    let nowhere = RoomCode::from_number(900_006).unwrap();
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let asked = [
+        (code, session("a")),
+        (code, session("b")),
+        (nowhere, session("c")),
+    ];
+    let mut unknown = store.rooms.renew_sessions(&asked).await.unwrap();
+    unknown.sort_by_key(|(_, session)| session.as_str().to_owned());
+    assert_eq!(unknown, asked[1..]);
+    assert_eq!(
+        everything(&*store.rooms, code).await.participants,
+        [participant("ann")]
+    );
+}
+
+#[tokio::test]
+async fn a_user_of_a_backend_has_no_lease() {
+    let store = with_short_leases().await;
+    let code = store.room().await;
+    let mut ann = join(code, "ann", "a");
+    ann.session = SessionId::unnamed(&ann.participant.user_id);
+    store.rooms.join(&ann).await.unwrap().unwrap();
+    store
+        .rooms
+        .join(&join(code, "bob", "b"))
+        .await
+        .unwrap()
+        .unwrap();
+    expire_until(&store, 1, code).await;
+    assert_eq!(
+        everything(&*store.rooms, code).await.participants,
+        [participant("ann")]
+    );
+}
+
+#[tokio::test]
+async fn an_entry_of_the_index_that_is_wrong_ends_nobody() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let due = format!("{code}:a");
+    for entry in [
+        due.as_str(),
+        "nonsense",
+        "999999:x",
+        &format!("{code}:unknown"),
+    ] {
+        let _: i64 = store.redis.run(&["ZADD", "sessions:due", "1", entry]).await;
+    }
+    assert_eq!(store.rooms.expire_sessions().await.unwrap(), 0);
+    assert_eq!(
+        everything(&*store.rooms, code).await.participants,
+        [participant("ann")]
+    );
+    let left: Vec<String> = store
+        .redis
+        .run(&["ZRANGE", "sessions:due", "0", "-1"])
+        .await;
+    assert_eq!(left, [due], "who lives is noted anew, the rest is removed");
 }
 
 #[tokio::test]

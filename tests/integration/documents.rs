@@ -15,7 +15,12 @@ fn settings(program: &clap::Command) -> BTreeMap<String, String> {
         .filter_map(|argument| {
             let variable = argument.get_env()?.to_str()?.to_owned();
             let default = argument.get_default_values().first();
-            Some((variable, default.map_or("", |value| value.to_str().unwrap()).to_owned()))
+            Some((
+                variable,
+                default
+                    .map_or("", |value| value.to_str().unwrap())
+                    .to_owned(),
+            ))
         })
         .collect()
 }
@@ -40,10 +45,17 @@ fn documented(readme: &str, program: &str) -> BTreeMap<String, String> {
 fn the_settings_tables_of_the_readme_are_those_of_the_code() {
     let readme = read("README.md");
     for (program, command) in [
-        ("persistence-service", persistence_service::config::Config::command()),
+        (
+            "persistence-service",
+            persistence_service::config::Config::command(),
+        ),
         ("edge-gateway", edge_gateway::config::Config::command()),
     ] {
-        assert_eq!(documented(&readme, program), settings(&command), "{program}");
+        assert_eq!(
+            documented(&readme, program),
+            settings(&command),
+            "{program}"
+        );
     }
 }
 
@@ -57,7 +69,9 @@ fn the_example_environment_names_every_setting() {
         for (variable, default) in settings(&command) {
             let line = format!("#{variable}={default}");
             assert!(
-                example.lines().any(|l| l == line || (default.is_empty() && l.starts_with(&line))),
+                example
+                    .lines()
+                    .any(|l| l == line || (default.is_empty() && l.starts_with(&line))),
                 "{line}"
             );
         }

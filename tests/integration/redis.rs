@@ -221,6 +221,12 @@ async fn a_full_redis_refuses_writes_whole_and_lets_people_leave() {
         1
     );
     let ann = join(code, "ann", "a");
+    let session = [(code, ann.session.clone())];
+    let unknown = store.rooms.renew_sessions(&session).await.unwrap();
+    assert!(
+        unknown.is_empty(),
+        "who lives is not lost because the store is full"
+    );
     store
         .rooms
         .leave(code, &ann.participant.user_id, &ann.session)

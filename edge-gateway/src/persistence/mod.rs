@@ -155,6 +155,19 @@ impl Persistence {
         .map(|proto::LeaveRoomResponse {}| ())
     }
 
+    /// Renews sessions and returns those that their rooms do not know.
+    pub async fn renew_sessions(
+        &self,
+        sessions: Vec<proto::SessionRef>,
+    ) -> Result<Vec<proto::SessionRef>, Error> {
+        let request = proto::RenewSessionsRequest { sessions };
+        self.call(Repeat::Write, request, |mut client, request| async move {
+            client.renew_sessions(request).await
+        })
+        .await
+        .map(|response| response.unknown_sessions)
+    }
+
     /// Saves a chat message; `request.request_id` makes it safe to repeat.
     pub async fn save_message(
         &self,

@@ -109,6 +109,10 @@ async fn bring_in(
                     sync,
                     ..
                 } = join;
+                let lease = session
+                    .gateway
+                    .leases
+                    .hold(&room, &session.id, &user_id, &username);
                 session.rooms.insert(
                     room,
                     Membership {
@@ -116,6 +120,7 @@ async fn bring_in(
                         username,
                         sync,
                         pump,
+                        _lease: lease,
                     },
                 );
                 return Ok(());
@@ -153,7 +158,13 @@ pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> R
         }
         Err(error) => return Err(error),
     }
-    if let Some(Membership { user_id, pump, .. }) = session.rooms.remove(&claim.room) {
+    if let Some(Membership {
+        user_id,
+        pump,
+        _lease,
+        ..
+    }) = session.rooms.remove(&claim.room)
+    {
         let over = pump.is_over();
         // First the room falls silent here, then it is told: nothing comes after the ack.
         pump.leave(session.key).await;

@@ -2,6 +2,7 @@
 
 mod chat;
 mod inbox;
+mod leases;
 mod membership;
 mod meter;
 mod outbox;
@@ -34,6 +35,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use inbox::{Inbox, Incoming, Queue};
+use leases::Leases;
 pub(crate) use meter::{Meter, Meters};
 pub(crate) use outbox::{Outbox, Reply};
 use payload::ClientEvent;
@@ -100,6 +102,7 @@ pub(crate) struct Gateway {
     /// Sessions, and what is left to do for those that have ended.
     tasks: TaskTracker,
     leaving: Arc<Semaphore>,
+    leases: Leases,
     /// Cancelled when sessions are to take no more events.
     stopping: CancellationToken,
     /// This gateway's name in session ids: another process's sockets are others.
@@ -115,10 +118,16 @@ impl Gateway {
             persistence,
             tasks: TaskTracker::new(),
             leaving: Arc::new(Semaphore::new(LEAVES_AT_ONCE)),
+            leases: Leases::default(),
             stopping: CancellationToken::new(),
             instance: Uuid::new_v4().simple().to_string()[..16].into(),
             next_key: Arc::new(AtomicU64::new(1)),
         }
+    }
+
+    /// Renews the sessions that live here, for ever.
+    pub(crate) async fn keep_sessions(self) {
+        self.leases.keep(self.persistence).await;
     }
 
     /// The Socket.io layer that serves `/socket.io/`, and its handle.

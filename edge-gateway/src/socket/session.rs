@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     Gateway, dispatch,
     inbox::{Queue, Work, refuse},
+    leases::Lease,
     outbox::Outbox,
     payload::{Claim, ClientEvent},
 };
@@ -38,6 +39,7 @@ pub(super) struct Membership {
     pub(super) username: String,
     pub(super) sync: Sync,
     pub(super) pump: PumpHandle,
+    pub(super) _lease: Lease,
 }
 
 /// One socket's session.

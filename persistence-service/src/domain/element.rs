@@ -84,20 +84,49 @@ pub struct ElementChange {
     pub json: String,
 }
 
-/// The fields of an element that matter here; all else passes unread.
+/// The fields of an element that matter here, each as it came, so that one that
+/// is wrong can be named; all else passes unread.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow)]
-    id: Cow<'a, str>,
+    id: Option<&'a RawValue>,
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    version: u64,
-    #[serde(rename = "versionNonce")]
-    version_nonce: u64,
-    #[serde(default, rename = "isDeleted")]
-    is_deleted: bool,
-    #[serde(borrow, default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(borrow, rename = "versionNonce")]
+    version_nonce: Option<&'a RawValue>,
+    #[serde(borrow, rename = "isDeleted")]
+    is_deleted: Option<&'a RawValue>,
+    #[serde(borrow)]
     link: Option<&'a RawValue>,
+}
+
+/// A field of an element: its value as it came, and what to call it.
+struct Field<'a> {
+    at: &'a str,
+    name: &'static str,
+    value: Option<&'a RawValue>,
+}
+
+impl<'a> Field<'a> {
+    fn invalid(&self, problem: impl Into<String>) -> Invalid {
+        Invalid::new(format!("{}.{}", self.at, self.name), problem)
+    }
+
+    fn required<T: Deserialize<'a>>(&self, wanted: &str) -> Result<T, Invalid> {
+        let value = self.value.ok_or_else(|| self.invalid("is missing"))?;
+        serde_json::from_str(value.get()).map_err(|_| self.invalid(format!("must be {wanted}")))
+    }
+
+    fn integer(&self) -> Result<u64, Invalid> {
+        let wanted = "an integer, 0 to 2^53 - 1";
+        let number = self.required(wanted)?;
+        if number > MAX_SAFE_INTEGER {
+            return Err(self.invalid(format!("must be {wanted}")));
+        }
+        Ok(number)
+    }
 }
 
 impl ElementChange {
@@ -114,39 +143,38 @@ impl ElementChange {
         }
         let fields: Fields<'_> =
             serde_json::from_str(json).map_err(|error| Invalid::new(at, problem(&error)))?;
-        let field = |name: &str| format!("{at}.{name}");
+        let field = |name, value| Field { at, name, value };
 
-        if !(1..=64).contains(&fields.id.chars().take(65).count()) {
-            return Err(Invalid::new(field("id"), "must be 1 to 64 characters"));
+        let id_field = field("id", fields.id);
+        let id: String = id_field.required("a string")?;
+        if !(1..=64).contains(&id.chars().take(65).count()) {
+            return Err(id_field.invalid("must be 1 to 64 characters"));
         }
-        if !TYPES.contains(&&*fields.kind) {
-            return Err(Invalid::new(
-                field("type"),
-                "must be a type of Excalidraw's, not iframe",
-            ));
+        let kind_field = field("type", fields.kind);
+        let kind: Cow<'_, str> = kind_field.required("a string")?;
+        if !TYPES.contains(&&*kind) {
+            return Err(kind_field.invalid("must be a type of Excalidraw's, not iframe"));
         }
-        for (name, number) in [
-            ("version", fields.version),
-            ("versionNonce", fields.version_nonce),
-        ] {
-            if number > MAX_SAFE_INTEGER {
-                return Err(Invalid::new(field(name), "must be at most 2^53 - 1"));
-            }
-        }
-        if let Some(link) = fields.link {
-            check_link(&field("link"), link.get())?;
+        let version = field("version", fields.version).integer()?;
+        let version_nonce = field("versionNonce", fields.version_nonce).integer()?;
+        let is_deleted = match fields.is_deleted {
+            Some(value) => field("isDeleted", Some(value)).required("true or false")?,
+            None => false,
+        };
+        if fields.link.is_some() {
+            check_link(&field("link", fields.link))?;
         }
 
-        let json = if fields.is_deleted {
-            tombstone(&fields)
+        let json = if is_deleted {
+            tombstone(&id, &kind, version, version_nonce)
         } else {
             json.to_owned()
         };
         Ok(Self {
-            version: fields.version,
-            version_nonce: fields.version_nonce,
-            is_deleted: fields.is_deleted,
-            id: fields.id.into_owned(),
+            id,
+            version,
+            version_nonce,
+            is_deleted,
             json,
         })
     }
@@ -180,12 +208,12 @@ const TOMBSTONE: &str = r#"{"isDeleted":true,"#;
 
 /// A tombstone keeps what the merge needs, and the type so that a client still
 /// recognises it as an element.
-fn tombstone(fields: &Fields<'_>) -> String {
+fn tombstone(id: &str, kind: &str, version: u64, version_nonce: u64) -> String {
     let rest = serde_json::json!({
-        "id": fields.id,
-        "type": fields.kind,
-        "version": fields.version,
-        "versionNonce": fields.version_nonce,
+        "id": id,
+        "type": kind,
+        "version": version,
+        "versionNonce": version_nonce,
     })
     .to_string();
     format!("{TOMBSTONE}{}", &rest[1..])
@@ -197,9 +225,8 @@ pub(crate) fn is_tombstone(json: &str) -> bool {
 }
 
 /// A link is nothing, or one that a browser may follow without running it.
-fn check_link(field: &str, json: &str) -> Result<(), Invalid> {
-    let link: Option<String> =
-        serde_json::from_str(json).map_err(|_| Invalid::new(field, "must be a string or null"))?;
+fn check_link(field: &Field<'_>) -> Result<(), Invalid> {
+    let link: Option<String> = field.required("a string or null")?;
     let Some(link) = link else { return Ok(()) };
     let lower = link.trim_start().to_ascii_lowercase();
     if lower.is_empty()
@@ -209,7 +236,7 @@ fn check_link(field: &str, json: &str) -> Result<(), Invalid> {
     {
         return Ok(());
     }
-    Err(Invalid::new(field, "must be http, https or mailto"))
+    Err(field.invalid("must be http, https or mailto"))
 }
 
 /// What a parser's error says of the value, without its position in the text.
@@ -302,7 +329,7 @@ mod tests {
         for (json, field) in [
             (
                 r#"{"type":"text","version":1,"versionNonce":1}"#.to_owned(),
-                "e",
+                "e.id",
             ),
             (
                 r#"{"id":"","type":"text","version":1,"versionNonce":1}"#.to_owned(),
@@ -314,11 +341,11 @@ mod tests {
             ),
             (
                 r#"{"id":"a","type":"text","version":1.5,"versionNonce":1}"#.to_owned(),
-                "e",
+                "e.version",
             ),
             (
                 r#"{"id":"a","type":"text","version":-1,"versionNonce":1}"#.to_owned(),
-                "e",
+                "e.version",
             ),
             (
                 r#"{"id":"a","type":"text","version":9007199254740992,"versionNonce":1}"#
@@ -328,7 +355,7 @@ mod tests {
             (element(r#","link":"javascript:alert(1)""#), "e.link"),
             (element(r#","link":" JavaScript:alert(1)""#), "e.link"),
             (element(r#","link":7"#), "e.link"),
-            (element(r#","isDeleted":"yes""#), "e"),
+            (element(r#","isDeleted":"yes""#), "e.isDeleted"),
             ("[]".to_owned(), "e"),
             ("7".to_owned(), "e"),
             ("{".to_owned(), "e"),

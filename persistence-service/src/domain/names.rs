@@ -222,6 +222,11 @@ impl SessionId {
     pub fn unnamed(user: &UserId) -> Self {
         Self(format!(" {}", user.as_str()).into())
     }
+
+    /// Whether this is the session of a user who has none.
+    pub fn is_unnamed(&self) -> bool {
+        self.0.starts_with(' ')
+    }
 }
 
 /// A caller's name for one change, which makes it safe to repeat.

@@ -35,6 +35,25 @@ pub(super) fn session(text: &str) -> Result<Option<SessionId>, Invalid> {
     }
 }
 
+/// A session in a room, the request's `i`th.
+pub(super) fn session_ref(
+    i: usize,
+    session: &proto::SessionRef,
+) -> Result<(RoomCode, SessionId), Invalid> {
+    let field = |name: &str| format!("sessions[{i}].{name}");
+    Ok((
+        RoomCode::parse(&field("room_code"), &session.room_code)?,
+        SessionId::parse(&field("session_id"), &session.session_id)?,
+    ))
+}
+
+pub(super) fn to_session_ref((code, session): &(RoomCode, SessionId)) -> proto::SessionRef {
+    proto::SessionRef {
+        room_code: code.to_string(),
+        session_id: session.as_str().to_owned(),
+    }
+}
+
 /// Where a caller is.
 pub(super) fn after(position: Option<proto::Position>) -> Result<Option<Position>, Invalid> {
     let Some(proto::Position { epoch, revision }) = position else {

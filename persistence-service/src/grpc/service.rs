@@ -22,6 +22,9 @@ use crate::{
 /// The largest content of a signal, in bytes.
 const SIGNAL_BYTES: usize = 2_048;
 
+/// How many sessions one call renews.
+const RENEWED_AT_ONCE: usize = 1_000;
+
 /// `roomkeeper.v1.RoomService` over the rules of rooms and their feed.
 #[derive(Debug)]
 pub(crate) struct RoomService {
@@ -114,6 +117,26 @@ impl RoomService {
             convert::session(&request.session_id)?.unwrap_or_else(|| SessionId::unnamed(&user));
         self.rooms.leave(code, &user, &session).await?;
         Ok(proto::LeaveRoomResponse {})
+    }
+
+    async fn renew(
+        &self,
+        request: proto::RenewSessionsRequest,
+    ) -> Result<proto::RenewSessionsResponse, RoomError> {
+        if request.sessions.len() > RENEWED_AT_ONCE {
+            let problem = format!("must be at most {RENEWED_AT_ONCE}");
+            return Err(Invalid::new("sessions", problem).into());
+        }
+        let sessions = request
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(i, session)| convert::session_ref(i, session))
+            .collect::<Result<Vec<_>, _>>()?;
+        let unknown = self.rooms.renew(&sessions).await?;
+        Ok(proto::RenewSessionsResponse {
+            unknown_sessions: unknown.iter().map(convert::to_session_ref).collect(),
+        })
     }
 
     async fn say(
@@ -271,6 +294,13 @@ impl room_service_server::RoomService for RoomService {
         request: Request<proto::LeaveRoomRequest>,
     ) -> Result<Response<proto::LeaveRoomResponse>, Status> {
         answer(self.leave(request.into_inner()).await)
+    }
+
+    async fn renew_sessions(
+        &self,
+        request: Request<proto::RenewSessionsRequest>,
+    ) -> Result<Response<proto::RenewSessionsResponse>, Status> {
+        answer(self.renew(request.into_inner()).await)
     }
 
     async fn save_message(

@@ -221,6 +221,17 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
     /// not joined is no refusal.
     async fn leave(&self, code: RoomCode, user: &UserId, session: &SessionId) -> Answer<()>;
 
+    /// Renews the leases of sessions, and returns those that their rooms do not
+    /// know. A renewal never creates a session.
+    async fn renew_sessions(
+        &self,
+        sessions: &[(RoomCode, SessionId)],
+    ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError>;
+
+    /// Ends sessions whose leases have passed, as if they had left, and says
+    /// how many they were. Any instance may do this, and several at once.
+    async fn expire_sessions(&self) -> Result<usize, RepositoryError>;
+
     /// Saves a message.
     async fn save_message(&self, message: &NewMessage) -> Answer<SavedMessage>;
 

@@ -38,6 +38,15 @@ impl Rooms {
         Ok(self.repository.leave(code, user, session).await??)
     }
 
+    /// Renews the leases of sessions, and returns those that their rooms do not
+    /// know.
+    pub async fn renew(
+        &self,
+        sessions: &[(RoomCode, SessionId)],
+    ) -> Result<Vec<(RoomCode, SessionId)>, RoomError> {
+        Ok(self.repository.renew_sessions(sessions).await?)
+    }
+
     /// Tells a transient signal to whoever watches the room.
     pub async fn signal(&self, signal: NewSignal) -> Result<(), RoomError> {
         Ok(self.repository.signal(&signal).await??)

@@ -206,6 +206,7 @@ impl LiveRoom {
             told: position.revision,
             drawing,
             overtaken: false,
+            last_change: 0,
             board_due: None,
         };
         self.follow_up(key, &mut member);

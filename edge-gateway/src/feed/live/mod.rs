@@ -100,6 +100,9 @@ struct Member {
     /// A whole board was told while a change of its own was under way, so its scene may lack
     /// that change.
     overtaken: bool,
+    /// The revision of its newest answered change; until the feed has come there, a board
+    /// from here may lack it.
+    last_change: u64,
     /// It is to get the whole board; holds the revision before the first change in it.
     board_due: Option<u64>,
 }
@@ -274,9 +277,16 @@ impl LiveRoom {
         let Some(member) = self.members.get_mut(&key) else {
             return;
         };
-        let turn_has_come = event_at.is_none_or(|revision| revision <= at.revision);
-        if member.sync == Sync::Full && (lost || (member.overtaken && event_at.is_none())) {
-            member.board_due.get_or_insert(at.revision);
+        member.last_change = member.last_change.max(event_at.unwrap_or_default());
+        let turn_has_come = member.last_change <= at.revision;
+        let board_is_wanted = lost || (member.overtaken && event_at.is_none());
+        if member.sync == Sync::Full && board_is_wanted {
+            if turn_has_come {
+                member.board_due.get_or_insert(at.revision);
+            } else {
+                // The board here lacks what was accepted; it is told when that comes.
+                member.overtaken = true;
+            }
         }
         if turn_has_come && member.drawing.load(Ordering::Relaxed) == 0 {
             member.overtaken = false;

@@ -119,7 +119,8 @@ impl LiveRoom {
         for (key, member) in &mut self.members {
             if let Some(previous) = member.board_due.take() {
                 by_previous.entry(previous).or_default().push(*key);
-                member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
+                member.overtaken =
+                    member.drawing.load(Ordering::Relaxed) > 0 || member.last_change > at.revision;
             }
         }
         for (previous, to) in by_previous {

@@ -11,6 +11,10 @@ use crate::domain::RoomCode;
 /// milliseconds. An index, never the truth.
 pub(super) const ACTIVE_ROOMS: &str = "rooms:active";
 
+/// The index of leases: `code:session` scored by the lease's end, in Unix
+/// milliseconds. An index, never the truth.
+pub(super) const DUE_SESSIONS: &str = "sessions:due";
+
 /// The keys of a room, in the order in which every script takes them: the ten
 /// that live and end with the room, the request's, the feed's channel.
 pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> [String; 12] {

@@ -2,6 +2,7 @@
 
 mod connection;
 mod keys;
+mod leases;
 mod listener;
 mod record;
 mod reply;
@@ -25,7 +26,7 @@ use self::{
     scripts::Scripts,
 };
 use super::{
-    Answer, Drawing, FeedSink, Join, NewMessage, NewSignal, RepositoryError, RoomCursor,
+    Answer, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError, RoomCursor,
     RoomRepository, SavedDrawing, SavedMessage, Since,
 };
 use crate::domain::{
@@ -35,9 +36,6 @@ use crate::domain::{
 
 /// How long a tombstone is kept: a tab that was away longer gets a reset.
 const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long a session lives without being renewed.
-const SESSION_LEASE: Duration = Duration::from_secs(30);
 
 /// How many calls may be under way at once. More would only wait in Redis, and
 /// each holds its arguments, up to a megabyte.
@@ -56,6 +54,8 @@ pub struct RoomSettings {
     pub ttl: Duration,
     /// How many messages it keeps.
     pub message_limit: usize,
+    /// How long a session lives without being renewed.
+    pub session_lease: Duration,
 }
 
 /// The store on Redis.
@@ -445,7 +445,13 @@ impl RoomRepository for RedisRooms {
     async fn join(&self, join: &Join) -> Answer<CatchUp> {
         let keys = keys::of_room(join.code, None);
         let (mode, epoch, revision) = since_arguments(join.since);
-        let lease = milliseconds(SESSION_LEASE);
+        // A user whom a backend let in without a session stays until it lets them go.
+        let mut lease = String::new();
+        if !join.session.is_unnamed() {
+            lease = milliseconds(self.settings.session_lease);
+            // Before the session exists, so that none is ever without its entry.
+            self.note_due(&[(join.code, join.session.clone())]).await?;
+        }
         let limit = join.message_limit.to_string();
         let arguments = [
             join.session.as_str(),
@@ -462,7 +468,14 @@ impl RoomRepository for RedisRooms {
             .await?;
         let (_, mut reply) = match Reply::decided(value)? {
             Ok(decided) => decided,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => {
+                // Who did not get in has no lease; another refusal may concern
+                // a session that is in the room.
+                if matches!(refusal, Refusal::Gone | Refusal::Full) {
+                    self.forget_due(join.code, &join.session).await;
+                }
+                return Ok(Err(refusal));
+            }
         };
         let catch_up = record::catch_up(join.code, reply.list()?)?;
         // The index repairs itself; a join does not fail for it.
@@ -481,7 +494,22 @@ impl RoomRepository for RedisRooms {
         let value = self
             .call(Effect::Repeatable, &self.scripts.leave, &keys, &arguments)
             .await?;
-        Ok(Reply::decided(value)?.map(drop))
+        let decision = Reply::decided(value)?.map(drop);
+        if decision.is_ok() && !session.is_unnamed() {
+            self.forget_due(code, session).await;
+        }
+        Ok(decision)
+    }
+
+    async fn renew_sessions(
+        &self,
+        sessions: &[(RoomCode, SessionId)],
+    ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError> {
+        self.renew(sessions).await
+    }
+
+    async fn expire_sessions(&self) -> Result<usize, RepositoryError> {
+        self.expire().await
     }
 
     async fn save_message(&self, message: &NewMessage) -> Answer<SavedMessage> {

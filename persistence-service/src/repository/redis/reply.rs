@@ -43,6 +43,11 @@ impl Reply {
         text(self.next()?)
     }
 
+    /// The next text, or nothing at the end.
+    pub(super) fn text_if_any(&mut self) -> Result<Option<String>, RepositoryError> {
+        self.0.next().map(text).transpose()
+    }
+
     pub(super) fn number(&mut self) -> Result<u64, RepositoryError> {
         number(&self.text()?)
     }

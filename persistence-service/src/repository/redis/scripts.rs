@@ -16,6 +16,10 @@ pub(super) struct Scripts {
     pub(super) save_whiteboard: Script,
     pub(super) signal: Script,
     pub(super) catch_up: Script,
+    pub(super) renew_sessions: Script,
+    pub(super) expire_session: Script,
+    pub(super) due: Script,
+    pub(super) overdue: Script,
     pub(super) unlist: Script,
 }
 
@@ -43,6 +47,10 @@ impl Scripts {
             save_whiteboard: of_room!("save_whiteboard.lua"),
             signal: of_room!("signal.lua"),
             catch_up: of_room!("catch_up.lua"),
+            renew_sessions: of_room!("renew_sessions.lua"),
+            expire_session: of_room!("expire_session.lua"),
+            due: Script::new(include_str!("lua/due.lua")),
+            overdue: Script::new(include_str!("lua/overdue.lua")),
             unlist: Script::new(include_str!("lua/unlist.lua")),
         }
     }

@@ -1,5 +1,5 @@
 -- Makes a user present through a session and reads the room at that instant.
--- ARGV: session, user, name, lease (ms), mode, after epoch, after revision, message limit
+-- ARGV: session, user, name, lease (ms, '' for none), mode, after epoch, after revision, message limit
 
 local session, user, name, lease, mode, after_epoch, after_revision, limit = unpack(ARGV)
 
@@ -29,6 +29,10 @@ if not old_name and present >= seats then
   return { 'full' }
 end
 
+local lease_end = '+inf'
+if lease ~= '' then
+  lease_end = text(math.floor(now / 1000) + lease)
+end
 local kind
 if not old_name then
   kind = 'joined'
@@ -56,11 +60,13 @@ if kind or not owner then
     redis.call('HSET', session_users_key, session, user)
     redis.call('HSET', user_sessions_key, user, text(count + 1))
   end
-  redis.call('ZADD', sessions_key, text(math.floor(now / 1000) + lease), session)
+  redis.call('ZADD', sessions_key, lease_end, session)
   refresh(instant)
   if kind then
     publish(kind, position, text(last), instant, session, { user, name })
   end
+else
+  renew({ lease_end, session })
 end
 
 return { 'ok', snapshot(mode, after_epoch, after_revision, limit) }

@@ -171,6 +171,43 @@ local function elements_after(revision)
   return pairs_of
 end
 
+-- Gives sessions another end of their leases: end, session, end, session.
+--
+-- Nobody who lives may be lost because the store is full: Redis checks its
+-- memory before a script's first write only, and a removal passes that check, so
+-- one that removes nothing comes first.
+local function renew(leases)
+  redis.call('ZREM', sessions_key, '')
+  call_in_parts('ZADD', sessions_key, leases)
+end
+
+-- Ends a session; its user is gone with the last one.
+--
+-- The removals come first, so that people can leave when the store is full.
+local function end_session(session, user)
+  local name = redis.call('HGET', participants_key, user) or ''
+  local count = tonumber(redis.call('HGET', user_sessions_key, user) or '1')
+  redis.call('ZCARD', sessions_key)
+  redis.call('ZCARD', arrivals_key)
+
+  redis.call('HDEL', session_users_key, session)
+  redis.call('ZREM', sessions_key, session)
+  local instant = expire_time()
+  if count and count > 1 then
+    redis.call('HSET', user_sessions_key, user, text(count - 1))
+    refresh(instant)
+    return
+  end
+  redis.call('HDEL', user_sessions_key, user)
+  redis.call('HDEL', participants_key, user)
+  redis.call('ZREM', arrivals_key, user)
+  local revision = text(next_revision())
+  redis.call('HSET', room_key, 'revision', revision,
+    'participantCount', text(redis.call('HLEN', participants_key)))
+  refresh(instant)
+  publish('left', revision, text(last), instant, session, { user, name })
+end
+
 -- All of the room at this instant, or what changed in it after a position.
 --
 -- `mode` is 'fresh' (the newest messages and the whole board), 'now' (neither)
