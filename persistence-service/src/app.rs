@@ -132,7 +132,7 @@ pub async fn run(
     tokio::select! {
         result = &mut serving => result?,
         () = shutdown => {
-            tracing::info!("stopping: watches end, calls under way finish");
+            tracing::info!("persistence-service: draining: watches end, calls under way finish");
             for name in ["", roomkeeper_proto::v1::room_service_server::SERVICE_NAME] {
                 reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
             }
@@ -143,7 +143,7 @@ pub async fn run(
             }
         }
     }
-    tracing::info!("stopped");
+    tracing::info!("persistence-service: stopped");
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use crate::repository::redis::RedisAddress;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "persistence-service", version)]
 pub struct Config {
-    /// Where Redis is: `redis://`, `rediss://` or `redis+unix://`.
+    /// Where Redis is: `redis://`, `rediss://` or `redis+unix://`; several,
+    /// separated by commas, are servers of one cluster; `redis+sentinel://host,host/service`
+    /// is the master that sentinels know.
     #[arg(long, env = "REDIS_URL", value_parser = RedisAddress::parse, hide_env_values = true)]
     pub redis_url: RedisAddress,
 
@@ -193,7 +195,8 @@ mod tests {
         for url in [
             "redis://:hunter2@",
             "http://hunter2",
-            "redis://a,redis://hunter2",
+            "redis://a,http://hunter2",
+            "redis+sentinel://:hunter2@a",
         ] {
             let error = Config::try_parse_from(["x", "--redis-url", url]).unwrap_err();
             let line = one_line(&error);

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { request } from "../harness/http.mjs";
+import { Member } from "../harness/member.mjs";
 import { freePort } from "../harness/ports.mjs";
 import { temporaryFolder } from "../harness/program.mjs";
 import { Redis } from "../harness/redis.mjs";
@@ -97,7 +98,6 @@ test("a port that is taken ends a program with one line and not with 0", async (
 
 test(".env is read where a program starts, and the environment beats it", async (t) => {
   const redis = await Redis.start();
-  t.after(() => redis.stop());
   const [servicePort, fromFile, fromEnvironment] = [await freePort(), await freePort(), await freePort()];
   const folder = temporaryFolder();
   writeFileSync(join(folder, ".env"), [
@@ -112,11 +112,11 @@ test(".env is read where a program starts, and the environment beats it", async 
     "",
   ].join("\n"));
   const service = launch("persistence-service", { MESSAGE_LIMIT: "5" }, folder);
-  t.after(() => service.stop());
   const gateway = launch("edge-gateway", {}, folder);
-  t.after(() => gateway.stop());
   const second = launch("edge-gateway", { GATEWAY_LISTEN: `127.0.0.1:${fromEnvironment}` }, folder);
-  t.after(() => second.stop());
+  t.after(async () => {
+    for (const program of [gateway, second, service, redis]) await program.stop();
+  });
 
   for (const port of [fromFile, fromEnvironment]) {
     await until("the gateway is ready", async () =>
@@ -130,7 +130,6 @@ test(".env is read where a program starts, and the environment beats it", async 
   const { body: { stats } } = await request(`${url}/api/rooms/${code}/stats`);
   assert.ok(stats.ttl > 60 && stats.ttl <= 90, "ROOM_TTL of the file");
 
-  const { Member } = await import("../harness/member.mjs");
   const member = await Member.connect(url);
   t.after(() => member.close());
   await member.join(code);

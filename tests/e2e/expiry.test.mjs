@@ -113,5 +113,6 @@ test("request keys outlive no room", async () => {
   assert.ok(keys.length > 0);
   const instants = await keeper.redis.pipeline(keys.map((key) => ["PEXPIRETIME", key]));
   const room = await instant(code);
-  for (const at of instants) assert.ok(at > 0 && at <= room, `${at} is not after ${room}`);
+  // Two readings of the clock may lie a little apart.
+  for (const at of instants) assert.ok(at > 0 && at <= room + 100, `${at} is after ${room}`);
 });

@@ -83,7 +83,7 @@ test("a room is not created from bad fields, and none is left behind", async () 
 
 test("malformed JSON is 400, on every route that reads a body", async () => {
   for (const path of ["/api/rooms/create", "/api/rooms", "/api/rooms/join"]) {
-    for (const body of ["", "{", "}", '{"name":', "name=Room", '{"name":"a",}', "\u0000", "[".repeat(100_000),
+    for (const body of ["", "{", "}", '{"name":', "name=Room", '{"name":"a",}', "\u0000", "[".repeat(10_000),
       Buffer.from([0xff, 0xfe, 0x00]), '{"name":"\\ud800","createdBy":"a"}']) {
       assertFailure(await keeper.post(path, body), 400, "INVALID_ARGUMENT");
     }
@@ -152,7 +152,7 @@ test("a deleted room is gone, from every route and from Redis", async () => {
     assertFailure(await keeper.get(`/api/rooms/${code}${path}`), 404, "ROOM_NOT_FOUND");
   }
   assertFailure(await keeper.delete(`/api/rooms/${code}`), 404, "ROOM_NOT_FOUND");
-  assert.deepEqual((await keeper.redis.keysOf(code)).filter((key) => !key.includes(":request:")), []);
+  assert.deepEqual(await keeper.redis.stateKeysOf(code), []);
   assert.equal(await keeper.redis.command("ZSCORE", "rooms:active", code), null);
 });
 

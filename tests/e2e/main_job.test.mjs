@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 
 import { assertRefused, element, ids } from "../harness/member.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
+import { until } from "../harness/until.mjs";
 
 const keeper = await Roomkeeper.start();
 
@@ -287,9 +288,8 @@ test("a client that begins with polling and upgrades stays the same member", asy
   const member = await keeper.member({
     io: { transports: ["polling", "websocket"], upgrade: true },
   });
-  const upgraded = new Promise((resolve) => member.socket.io.engine.once("upgrade", resolve));
   await member.join(code);
-  await upgraded;
+  await until("it is upgraded", () => member.socket.io.engine.transport.name === "websocket");
   await member.say(code, "upgraded");
   assert.equal((await member.next("chat:message")).message, "upgraded");
   assert.equal((await keeper.about(code)).participantCount, 1);

@@ -173,13 +173,37 @@ test("a delta client whose change lost elements gets the winners, and nobody els
 });
 
 test("a full client whose change lost elements is sent the whole board once more", async () => {
+  // Each in a room of its own, where no board has been told that the next could wait for.
+  for (let n = 0; n < 20; n += 1) {
+    const { code } = await keeper.room();
+    const drawer = await keeper.joined(code, { sync: "delta" });
+    await drawer.draw(code, [element("a", 5), element("b", 5)]);
+    const stale = await keeper.joined(code);
+    const { accepted, rejected } = await stale.draw(code, [element("a", 4), element("c")]);
+    assert.deepEqual({ accepted, rejected }, { accepted: 1, rejected: 1 });
+    // What it is sent replaces its scene, so its own new element must be in it.
+    const { elements } = await stale.next("whiteboard-update");
+    assert.deepEqual(elements, [element("a", 5), element("b", 5), element("c")]);
+  }
+});
+
+test("a full client that draws before it has read another's update gets both strokes", async () => {
   const { code } = await keeper.room();
-  const drawer = await keeper.joined(code, { sync: "delta" });
-  await drawer.draw(code, [element("a", 5), element("b", 5)]);
-  const stale = await keeper.joined(code);
-  await stale.draw(code, [element("a", 4), element("c")]);
-  const { elements } = await stale.next("whiteboard-update");
-  assert.deepEqual(elements, [element("a", 5), element("b", 5), element("c")]);
+  const here = await keeper.joined(code);
+  const other = await keeper.joined(code);
+  const witness = await keeper.joined(code);
+  // The update is under way to it while it draws.
+  const connection = here.socket.io.engine.transport.ws._socket;
+  connection.pause();
+  await other.draw(code, [element("theirs")]);
+  await witness.next("whiteboard-update", ({ elements }) => elements.length === 1);
+  const drawn = here.draw(code, [element("mine")]);
+  await until("its change is stored", async () => (await keeper.board(code)).length === 2);
+  connection.resume();
+  await drawn;
+  // The first one replaces its scene by one without its own stroke; another must follow.
+  await here.next("whiteboard-update", ({ elements }) => elements.length === 2);
+  assert.deepEqual(ids(here.received("whiteboard-update").at(-1).elements), ["theirs", "mine"]);
 });
 
 test("sending the whole scene again is no change and causes no event", async () => {

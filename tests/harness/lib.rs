@@ -1,10 +1,17 @@
 //! Starts what the tests need: a Redis of their own, and rooms in it.
 
+mod cluster;
+mod opened;
+mod process;
 mod redis_server;
 mod rooms;
+mod sentinel;
 
+pub use cluster::RedisCluster;
+pub use opened::Opened;
 pub use redis_server::RedisServer;
 pub use rooms::{Store, change, drawing, join, message, new_room, participant, rectangle, request};
+pub use sentinel::RedisSentinel;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 
 import { io } from "socket.io-client";
 
-import { DEADLINE, within } from "./until.mjs";
+import { DEADLINE, until, within } from "./until.mjs";
 
 let count = 0;
 
@@ -187,11 +187,13 @@ export class Member {
     return revision;
   }
 
-  /** The arguments of `presence:update`: resolves when exactly these are present. */
+  /** Resolves when exactly these are present, as this member was last told. */
   present(roomId, usernames) {
-    const wanted = JSON.stringify(usernames);
-    return this.next("presence:update", (list, position) =>
-      position?.roomId === roomId && JSON.stringify(list.map((user) => user.username)) === wanted);
+    return until(`${this.username} is told that ${usernames} are present`, () => {
+      const last = this.inbox.findLast(({ event, args }) =>
+        event === "presence:update" && args[1]?.roomId === roomId);
+      return JSON.stringify(last?.args[0].map(({ username }) => username)) === JSON.stringify(usernames);
+    });
   }
 
   close() {

@@ -17,8 +17,10 @@ export function endAll() {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }
 
-// Whatever way this process ends, its children end with it.
+// Whatever way this process ends, its children end with it. An error outside of
+// any test ends it without "exit".
 process.on("exit", endAll);
+process.on("uncaughtExceptionMonitor", endAll);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.once(signal, () => process.exit(1));
 }

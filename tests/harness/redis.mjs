@@ -91,9 +91,17 @@ export class Redis {
     return this.keys(`room:{${code}}*`);
   }
 
-  /** When the keys of a room expire: instant to keys, request keys left out. */
+  /**
+   * The keys that hold a room. The outcomes of requests are not among them: each
+   * lives for a time of its own, and means nothing without the room's epoch.
+   */
+  async stateKeysOf(code) {
+    return (await this.keysOf(code)).filter((key) => !key.includes(":request:"));
+  }
+
+  /** When the keys that hold a room expire: instant to keys. */
   async expiries(code) {
-    const keys = (await this.keysOf(code)).filter((key) => !key.includes(":request:"));
+    const keys = await this.stateKeysOf(code);
     const instants = await this.pipeline(keys.map((key) => ["PEXPIRETIME", key]));
     const byInstant = new Map();
     keys.forEach((key, n) => {

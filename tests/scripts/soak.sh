@@ -9,7 +9,9 @@ export FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 node --test --test-timeout=$(((FUZZ_SECONDS + 120) * 1000)) e2e/fuzz.test.mjs
 
 export FUZZ_SECONDS=6
-for round in $(seq "${SOAK_ROUNDS:-3}"); do
+round=1
+while [ "$round" -le "${SOAK_ROUNDS:-3}" ]; do
     echo "== round $round"
     node --test --test-concurrency="${TEST_CONCURRENCY:-3}" --test-timeout=180000 e2e/*.test.mjs
+    round=$((round + 1))
 done

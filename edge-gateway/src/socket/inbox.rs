@@ -19,7 +19,10 @@ use socketioxide::{
     socket::Socket,
 };
 use socketioxide_core::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tracing::debug;
 
 use super::{
@@ -78,6 +81,8 @@ pub(crate) struct Work {
     pub(crate) text: Box<str>,
     pub(crate) has_binary: bool,
     pub(crate) reply: Reply,
+    /// When it came.
+    pub(crate) received: Instant,
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -137,6 +142,7 @@ impl Inbox {
             text,
             has_binary,
             reply,
+            received: Instant::now(),
             _slot: slot,
             _bytes: bytes,
         };

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
@@ -28,6 +28,10 @@ use crate::{
 
 /// How many rooms a socket may be in.
 pub(super) const MAX_ROOMS: usize = 100;
+
+/// How long after its arrival an event is answered at the latest: just longer than one
+/// call takes, so that its own answer comes first.
+const ANSWER_WITHIN: Duration = Duration::from_millis(2_100);
 
 /// How long events that came before a disconnect are still served.
 const AFTERMATH: Duration = Duration::from_secs(5);
@@ -93,13 +97,37 @@ impl Session {
         let served = if work.has_binary {
             Err(Error::invalid("payload", "must have no binary attachments"))
         } else {
-            dispatch(self, work.event, &work.text, &work.reply).await
+            self.serve_in_time(&work).await
         };
         if let Err(error) = served {
             refuse(&self.outbox, &work.reply, work.event, &work.text, &error);
         }
         if work.event == ClientEvent::WhiteboardChange {
             self.drawing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Serves an event within the time in which it is to be answered, the wait for those
+    /// before it counted: while the store hangs, each of them takes all of its time.
+    async fn serve_in_time(&mut self, work: &Work) -> Result<(), Error> {
+        let answer_by = work.received + ANSWER_WITHIN;
+        if Instant::now() >= answer_by {
+            // It was never sent, so nothing was stored.
+            return Err(Error::StoreUnavailable);
+        }
+        let serving = dispatch(self, work.event, &work.text, &work.reply);
+        match work.event {
+            // Given up half-way these would leave a member behind whom nobody knows; their
+            // calls have deadlines of their own.
+            ClientEvent::Join | ClientEvent::Leave => serving.await,
+            ClientEvent::ChatMessage
+            | ClientEvent::WhiteboardChange
+            | ClientEvent::Typing
+            | ClientEvent::StopTyping
+            | ClientEvent::Pointer
+            | ClientEvent::Unknown => timeout_at(answer_by, serving)
+                .await
+                .unwrap_or(Err(Error::OutcomeUnknown)),
         }
     }
 

@@ -207,6 +207,8 @@ impl LiveRoom {
             drawing,
             overtaken: false,
             last_change: 0,
+            news_due: false,
+            news_told: None,
             board_due: None,
         };
         self.follow_up(key, &mut member);

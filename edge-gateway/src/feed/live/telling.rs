@@ -1,15 +1,28 @@
 //! What is told to many at once: who is present, and the whole board.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{collections::BTreeMap, mem, sync::atomic::Ordering};
 
 use roomkeeper_proto::v1 as proto;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
-use super::{COALESCE, LiveRoom, Now, Output};
+use super::{COALESCE, LiveRoom, Member, Now, Output};
 use crate::{
     feed::{MemberKey, Sync},
     socket::payload::{self, Step},
 };
+
+/// How long a board may be on its way while its reader draws: a long round trip.
+const CROSSING: Duration = Duration::from_millis(250);
+
+impl Member {
+    /// Whether a board with changes of others may have crossed its own change on the wire: it
+    /// replaces the scene, and the change that was drawn before is not in it. This side
+    /// cannot see what crossed, so whatever was told lately may have.
+    fn news_may_have_crossed(&self, now: Now) -> bool {
+        self.news_told
+            .is_some_and(|told| now.instant.saturating_duration_since(told) < CROSSING)
+    }
+}
 
 impl LiveRoom {
     /// Tells who is present: at once if the last time is long enough ago, else then.
@@ -93,7 +106,8 @@ impl LiveRoom {
             }
             if member.session_id != author {
                 member.board_due.get_or_insert(previous);
-            } else if member.overtaken {
+                member.news_due = true;
+            } else if member.overtaken || member.news_may_have_crossed(now) {
                 member.overtaken = false;
                 member.board_due.get_or_insert(previous);
             }
@@ -118,6 +132,9 @@ impl LiveRoom {
         let mut by_previous: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
         for (key, member) in &mut self.members {
             if let Some(previous) = member.board_due.take() {
+                if mem::take(&mut member.news_due) {
+                    member.news_told = Some(now.instant);
+                }
                 by_previous.entry(previous).or_default().push(*key);
                 member.overtaken =
                     member.drawing.load(Ordering::Relaxed) > 0 || member.last_change > at.revision;

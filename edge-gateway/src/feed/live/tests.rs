@@ -281,9 +281,24 @@ fn a_full_socket_is_told_the_whole_board_but_not_its_own_change() {
     room.member(2, Sync::Full);
     room.draws(1, "a");
     assert_eq!(room.told(), ["2 whiteboard-update 20<10 [a]"]);
-    room.wait(100);
+    room.wait(300);
     room.draws(2, "b");
     assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
+}
+
+#[test]
+fn a_full_socket_whose_change_may_have_crossed_a_board_is_told_the_board_once_more() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.draws(7, "a");
+    room.wait(100);
+    room.told();
+    room.draws(1, "b");
+    assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
+    room.wait(200);
+    // That board held nothing new, so it is not told another time.
+    room.draws(1, "c");
+    assert!(room.told().is_empty());
 }
 
 #[test]
@@ -318,7 +333,7 @@ fn a_full_socket_whose_change_was_overtaken_is_told_the_board_once_more() {
     );
     drawing.store(0, Ordering::Relaxed);
     room.live.change_ended(room.now, 1, false, Some(30));
-    room.wait(100);
+    room.wait(300);
     room.draws(1, "c");
     room.wait(100);
     assert!(room.told().is_empty());

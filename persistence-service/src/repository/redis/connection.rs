@@ -13,8 +13,8 @@ use std::{
 
 use rand::Rng as _;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, RedisError,
-    ServerErrorKind, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, ServerErrorKind, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -22,6 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::address::{Server, Service};
 use crate::repository::RepositoryError;
 
 /// How long a connection may take to open.
@@ -30,10 +31,13 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// stays below the two seconds within which a write is answered.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_400);
 /// How long a call waits for a connection: enough for one to be replaced.
-const CONNECTION_WAIT: Duration = Duration::from_millis(400);
+pub(super) const CONNECTION_WAIT: Duration = Duration::from_millis(400);
 /// How often a connection is asked for a sign of life, and how long it may take.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a sentinel may take to tell the master: a silent one leaves time for
+/// another.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 /// The pauses between attempts to connect, jittered.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -46,6 +50,49 @@ pub(super) enum Effect {
     Repeatable,
     /// It may be done at most once.
     Once,
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    effect: Effect,
+    deadline: Instant,
+    /// A server may have received it, and not answered.
+    sent: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(effect: Effect) -> Self {
+        Self {
+            effect,
+            deadline: Instant::now() + RESPONSE_TIMEOUT + CONNECTION_WAIT,
+            sent: false,
+        }
+    }
+
+    /// Until when it is tried.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How it ends when it was not answered.
+    pub(super) fn unavailable(&self, why: &str) -> RepositoryError {
+        if self.sent && self.effect != Effect::Read {
+            RepositoryError::OutcomeUnknown(why.to_owned())
+        } else {
+            RepositoryError::Unavailable(why.to_owned())
+        }
+    }
+
+    /// How it ends with this error. A server that refuses it now says nothing of
+    /// what another one did before.
+    fn failed(&self, error: &RedisError) -> RepositoryError {
+        let meaning = classify(error);
+        if let RepositoryError::Unavailable(why) = &meaning {
+            return self.unavailable(why);
+        }
+        meaning
+    }
 }
 
 /// A connection that is kept open.
@@ -64,7 +111,7 @@ struct Shared {
 
 impl Connection {
     /// Begins to connect, and goes on until `stop`.
-    pub(super) fn open(client: Client, stop: CancellationToken) -> Self {
+    pub(super) fn open(server: Server, stop: CancellationToken) -> Self {
         let shared = Arc::new(Shared {
             current: Mutex::new(None),
             available: watch::Sender::new(false),
@@ -73,7 +120,7 @@ impl Connection {
         tokio::spawn({
             let shared = shared.clone();
             async move {
-                stop.run_until_cancelled(shared.supervise(client)).await;
+                stop.run_until_cancelled(shared.supervise(server)).await;
             }
         });
         Self { shared }
@@ -84,33 +131,37 @@ impl Connection {
         self.shared.available.subscribe()
     }
 
+    /// The connection, if there is one now.
+    pub(super) fn now(&self) -> Option<MultiplexedConnection> {
+        let (_, connection) = self.shared.current()?;
+        Some(connection)
+    }
+
     /// Runs a call, once more where its connection broke and it may be.
-    pub(super) async fn run<T, F>(
+    pub(super) async fn attempt<T, F>(
         &self,
-        effect: Effect,
+        attempt: &mut Attempt,
         call: impl Fn(MultiplexedConnection) -> F,
     ) -> Result<T, RepositoryError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let deadline = Instant::now() + RESPONSE_TIMEOUT + CONNECTION_WAIT;
-        let mut sent = false;
         for last_attempt in [false, true] {
-            let Some((generation, connection)) = self.shared.take(deadline).await else {
+            let Some((generation, connection)) = self.shared.take(attempt.deadline).await else {
                 break;
             };
-            let error = match timeout_at(deadline, call(connection)).await {
+            let error = match timeout_at(attempt.deadline, call(connection)).await {
                 Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(unanswered(effect, "no answer in time")),
+                Ok(Err(error)) if !error.is_timeout() => error,
+                Ok(Err(_)) | Err(_) => {
+                    attempt.sent = true;
+                    return Err(attempt.unavailable("no answer in time"));
+                }
             };
-            if error.is_timeout() {
-                return Err(unanswered(effect, "no answer in time"));
-            }
             if error.is_io_error() {
                 self.shared.discard(generation);
-                sent |= !error.is_connection_refusal();
-                if last_attempt || (sent && effect == Effect::Once) {
+                attempt.sent |= !error.is_connection_refusal();
+                if last_attempt || (attempt.sent && attempt.effect == Effect::Once) {
                     break;
                 }
                 continue;
@@ -119,28 +170,24 @@ impl Connection {
             if error.code() == Some("READONLY") {
                 self.shared.discard(generation);
             }
-            return Err(classify(&error));
+            return Err(attempt.failed(&error));
         }
-        if sent {
-            return Err(unanswered(effect, "the connection broke"));
-        }
-        Err(RepositoryError::Unavailable("no connection".to_owned()))
-    }
-}
-
-fn unanswered(effect: Effect, why: &str) -> RepositoryError {
-    match effect {
-        Effect::Read => RepositoryError::Unavailable(why.to_owned()),
-        Effect::Repeatable | Effect::Once => RepositoryError::OutcomeUnknown(why.to_owned()),
+        Err(attempt.unavailable(if attempt.sent {
+            "the connection broke"
+        } else {
+            "no connection"
+        }))
     }
 }
 
 /// What an error of the server means.
 pub(super) fn classify(error: &RedisError) -> RepositoryError {
-    const NOT_NOW: [&str; 10] = [
+    const NOT_NOW: [&str; 12] = [
         "LOADING",
         "MASTERDOWN",
         "READONLY",
+        "MOVED",
+        "ASK",
         "TRYAGAIN",
         "CLUSTERDOWN",
         "NOREPLICAS",
@@ -160,11 +207,11 @@ pub(super) fn classify(error: &RedisError) -> RepositoryError {
 }
 
 impl Shared {
-    async fn supervise(&self, client: Client) {
+    async fn supervise(&self, server: Server) {
         let mut pause = Backoff::new();
         let mut told = false;
         for generation in 0.. {
-            match connect(&client, |_| {}).await {
+            match connect(&server, |_| {}).await {
                 Ok(connection) => {
                     tracing::info!("Redis: ready");
                     warn_of_eviction(connection.clone()).await;
@@ -239,39 +286,93 @@ impl Shared {
     }
 }
 
-/// Opens a connection that speaks RESP3 and hands over what is pushed on it.
+/// Opens a connection to a server that takes writes, and hands over what is
+/// pushed on it.
 pub(super) async fn connect(
-    client: &Client,
+    server: &Server,
     pushed: impl Fn(PushInfo) + Send + Sync + 'static,
 ) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
+    let config = config().set_push_sender(move |push: PushInfo| {
+        pushed(push);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    in_time(async {
+        match server {
+            Server::Fixed(client) => connect_to_master(client, &config).await,
+            Server::Master(service) => {
+                let mut problem = failure("no sentinel knows the master");
+                for sentinel in service.sentinels() {
+                    let found = async {
+                        let master = master(&sentinel, service).await?;
+                        connect_to_master(&master, &config).await
+                    };
+                    match found.await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => problem = error,
+                    }
+                }
+                Err(problem)
+            }
+        }
+    })
+    .await
+}
+
+/// Opens a connection to a server, whatever its role.
+pub(super) async fn reach(client: &Client) -> Result<MultiplexedConnection, RedisError> {
+    let config = config();
+    in_time(client.get_multiplexed_async_connection_with_config(&config)).await
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
-        .set_push_sender(move |push: PushInfo| {
-            pushed(push);
-            Ok::<(), std::convert::Infallible>(())
-        });
-    let opening = async {
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        // A server that is loading its data accepts connections and refuses commands.
-        redis::cmd("PING")
-            .query_async::<()>(&mut connection)
-            .await?;
-        if !is_alive(&mut connection).await {
-            return Err(RedisError::from((ErrorKind::Io, "the server is no master")));
-        }
-        Ok(connection)
-    };
+}
+
+/// A failure to connect.
+pub(super) fn failure(what: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::Io, what))
+}
+
+async fn in_time<T>(opening: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
     timeout(CONNECT_TIMEOUT * 2, opening)
         .await
-        .unwrap_or_else(|_| {
-            Err(RedisError::from((
-                ErrorKind::Io,
-                "the connection took too long to open",
-            )))
-        })
+        .unwrap_or_else(|_| Err(failure("the connection took too long to open")))
+}
+
+async fn connect_to_master(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(config)
+        .await?;
+    // A server that is loading its data accepts connections and refuses commands.
+    redis::cmd("PING")
+        .query_async::<()>(&mut connection)
+        .await?;
+    if !is_alive(&mut connection).await {
+        return Err(failure("the server is no master"));
+    }
+    Ok(connection)
+}
+
+/// The master of a service, as a sentinel knows it. Whether it takes that role
+/// is for the server itself to say.
+async fn master(sentinel: &Client, service: &Service) -> Result<Client, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(SENTINEL_TIMEOUT))
+        .set_response_timeout(Some(SENTINEL_TIMEOUT));
+    let mut connection = sentinel
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let mut ask = redis::cmd("SENTINEL");
+    ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&service.name);
+    let address: Option<(String, u16)> = ask.query_async(&mut connection).await?;
+    address
+        .and_then(|(host, port)| service.master(host, port))
+        .ok_or_else(|| failure("the sentinel does not know the service"))
 }
 
 /// Whether the server answers, and still is the one that takes writes: one that
@@ -287,19 +388,6 @@ pub(super) async fn is_alive(connection: &mut MultiplexedConnection) -> bool {
         Ok(Err(error)) => error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm),
         Err(_) => false,
     }
-}
-
-/// A client of this address that speaks RESP3 without Nagle's delay.
-pub(super) fn client(url: &str) -> Result<Client, RedisError> {
-    use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
-
-    let info = url.into_connection_info()?;
-    let settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    let tcp = TcpSettings::default().set_nodelay(true);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
 async fn warn_of_eviction(mut connection: MultiplexedConnection) {

@@ -48,9 +48,11 @@ impl RedisRooms {
         remove.arg(keys::DUE_SESSIONS).arg(member(code, session));
         let remove = &remove;
         let removed = self
-            .run(Effect::Repeatable, |mut connection| async move {
-                remove.query_async::<()>(&mut connection).await
-            })
+            .run(
+                Effect::Repeatable,
+                keys::DUE_SESSIONS,
+                |mut connection| async move { remove.query_async::<()>(&mut connection).await },
+            )
             .await;
         if let Err(error) = removed {
             tracing::debug!(room.code = %code, %error, "a session stays in the index");

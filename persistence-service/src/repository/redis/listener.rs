@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
+use futures_util::stream::{self, StreamExt as _};
+use redis::{PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{sleep, timeout},
@@ -19,6 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    address::Server,
     connection::{Backoff, PING_INTERVAL, RESPONSE_TIMEOUT, connect, is_alive},
     keys, record,
 };
@@ -35,9 +37,10 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// as long as for an answer.
 const COMMANDS: usize = 1_024;
 
-/// How many channels one command names; all rooms are subscribed again after a
-/// connection was lost, and none of the commands should take long.
-const CHANNELS_AT_ONCE: usize = 500;
+/// How many subscriptions are under way at once when all rooms are subscribed
+/// again. Each is a command of its own: in a cluster a command names channels of
+/// one slot only.
+const SUBSCRIPTIONS_AT_ONCE: usize = 128;
 
 #[derive(Debug)]
 enum Command {
@@ -54,11 +57,11 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Begins to listen for this sink, until `stop`.
-    pub(super) fn open(client: Client, sink: Arc<dyn FeedSink>, stop: CancellationToken) -> Self {
+    pub(super) fn open(server: Server, sink: Arc<dyn FeedSink>, stop: CancellationToken) -> Self {
         let (commands, waiting) = mpsc::channel(COMMANDS);
         let current = Arc::new(Mutex::new(None));
         let task = Task {
-            client,
+            server,
             sink,
             waiting,
             unlisten: commands.clone(),
@@ -112,7 +115,7 @@ impl Listener {
 }
 
 struct Task {
-    client: Client,
+    server: Server,
     sink: Arc<dyn FeedSink>,
     waiting: mpsc::Receiver<Command>,
     unlisten: mpsc::Sender<Command>,
@@ -126,7 +129,7 @@ impl Task {
         loop {
             let lost = Arc::new(Notify::new());
             // The supervised connection tells of an outage; this one only ends with it.
-            if let Ok(mut connection) = connect(&self.client, self.on_push(lost.clone())).await
+            if let Ok(mut connection) = connect(&self.server, self.on_push(lost.clone())).await
                 && self.subscribe_again(&mut connection).await.is_ok()
             {
                 pause = Backoff::new();
@@ -165,7 +168,9 @@ impl Task {
         match command {
             Command::Listen(code, done) => {
                 if !self.subscribed.contains(&code) {
-                    send(connection, "SSUBSCRIBE", &[code]).await?;
+                    if !subscribe(connection.clone(), code).await? {
+                        return Ok(());
+                    }
                     self.subscribed.insert(code);
                 }
                 // Whoever asked may have given up; nothing is lost by that.
@@ -174,7 +179,9 @@ impl Task {
             Command::Unlisten(code) => {
                 // Somebody may have come between the last watcher's going and this.
                 if !self.sink.is_watched(code) && self.subscribed.remove(&code) {
-                    send(connection, "SUNSUBSCRIBE", &[code]).await?;
+                    let mut command = redis::cmd("SUNSUBSCRIBE");
+                    command.arg(keys::feed(code));
+                    command.query_async::<Value>(connection).await?;
                 }
             }
         }
@@ -186,11 +193,17 @@ impl Task {
         connection: &mut MultiplexedConnection,
     ) -> Result<(), RedisError> {
         self.subscribed.clear();
-        let watched = self.sink.watched();
-        for codes in watched.chunks(CHANNELS_AT_ONCE) {
-            send(connection, "SSUBSCRIBE", codes).await?;
+        let mut subscribing = stream::iter(self.sink.watched())
+            .map(|code| {
+                let subscribing = subscribe(connection.clone(), code);
+                async move { (code, subscribing.await) }
+            })
+            .buffer_unordered(SUBSCRIPTIONS_AT_ONCE);
+        while let Some((code, subscribed)) = subscribing.next().await {
+            if subscribed? {
+                self.subscribed.insert(code);
+            }
         }
-        self.subscribed.extend(watched);
         Ok(())
     }
 
@@ -238,14 +251,20 @@ impl Task {
     }
 }
 
-async fn send(
-    connection: &mut MultiplexedConnection,
-    command: &str,
-    codes: &[RoomCode],
-) -> Result<(), RedisError> {
-    let mut command = redis::cmd(command);
-    for code in codes {
-        command.arg(keys::feed(*code));
+/// Subscribes to a room. `false`: the server refuses, and the others go on; a
+/// slot of a cluster may belong to another one by now.
+async fn subscribe(
+    mut connection: MultiplexedConnection,
+    code: RoomCode,
+) -> Result<bool, RedisError> {
+    let mut command = redis::cmd("SSUBSCRIBE");
+    command.arg(keys::feed(code));
+    match command.query_async::<Value>(&mut connection).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_io_error() => Err(error),
+        Err(error) => {
+            tracing::debug!(room.code = %code, %error, "a room was not subscribed to");
+            Ok(false)
+        }
     }
-    command.query_async::<Value>(connection).await.map(drop)
 }

@@ -1,5 +1,7 @@
 //! Rooms in Redis 7 or later: one script, one round trip, for each change.
 
+mod address;
+mod cluster;
 mod connection;
 mod keys;
 mod leases;
@@ -12,15 +14,16 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo as _, Script, Value, aio::MultiplexedConnection,
-};
+use redis::{Script, Value, aio::MultiplexedConnection};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use self::address::RedisAddress;
 use self::{
-    connection::{Connection, Effect},
+    address::Place,
+    cluster::Cluster,
+    connection::{Attempt, Connection, Effect},
     listener::Listener,
     reply::{Reply, number},
     scripts::Scripts,
@@ -60,8 +63,7 @@ pub struct RoomSettings {
 
 /// The store on Redis.
 pub struct RedisRooms {
-    connection: Connection,
-    listener: Listener,
+    servers: Servers,
     scripts: Scripts,
     settings: RoomSettings,
     in_flight: Semaphore,
@@ -75,47 +77,10 @@ impl fmt::Debug for RedisRooms {
     }
 }
 
-/// An address of Redis that can be tried.
-#[derive(Clone)]
-pub struct RedisAddress {
-    client: Client,
-}
-
-impl fmt::Debug for RedisAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RedisAddress")
-            .field(&self.to_string())
-            .finish()
-    }
-}
-
-impl fmt::Display for RedisAddress {
-    /// Without user and password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.client.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
-            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{host}:{port}"),
-            ConnectionAddr::Unix(path) => write!(f, "redis+unix://{}", path.display()),
-            _ => f.write_str("redis"),
-        }
-    }
-}
-
-impl RedisAddress {
-    /// Takes `redis://`, `rediss://` or `redis+unix://`. The error is a
-    /// sentence that does not repeat the address, which may hold a password.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        if url.contains(',') || url.starts_with("redis+sentinel") {
-            return Err(
-                "must name one server; clusters and sentinels are not supported".to_owned(),
-            );
-        }
-        let problem = || "must be redis://, rediss:// or redis+unix://".to_owned();
-        url.into_connection_info().map_err(|_| problem())?;
-        Ok(Self {
-            client: connection::client(url).map_err(|_| problem())?,
-        })
-    }
+/// What keeps the rooms.
+enum Servers {
+    One(Connection, Listener),
+    Cluster(Cluster),
 }
 
 impl RedisRooms {
@@ -127,9 +92,15 @@ impl RedisRooms {
         sink: Arc<dyn FeedSink>,
         stop: CancellationToken,
     ) -> Self {
+        let servers = match address.0 {
+            Place::Server(server) => Servers::One(
+                Connection::open(server.clone(), stop.clone()),
+                Listener::open(server, sink, stop),
+            ),
+            Place::Cluster(seeds) => Servers::Cluster(Cluster::open(seeds, sink, stop)),
+        };
         Self {
-            connection: Connection::open(address.client.clone(), stop.clone()),
-            listener: Listener::open(address.client, sink, stop),
+            servers,
             scripts: Scripts::new(),
             settings,
             in_flight: Semaphore::new(CALLS_IN_FLIGHT),
@@ -152,15 +123,18 @@ impl RedisRooms {
             invocation.arg(*argument);
         }
         let invocation = &invocation;
-        self.run(effect, |mut connection| async move {
+        let key = keys.first().map_or("", String::as_str);
+        self.run(effect, key, |mut connection| async move {
             invocation.invoke_async(&mut connection).await
         })
         .await
     }
 
+    /// Runs a call at the server that keeps this key.
     async fn run<T, F>(
         &self,
         effect: Effect,
+        key: &str,
         call: impl Fn(MultiplexedConnection) -> F,
     ) -> Result<T, RepositoryError>
     where
@@ -171,7 +145,11 @@ impl RedisRooms {
                 "too many calls are under way".to_owned(),
             ));
         };
-        self.connection.run(effect, call).await
+        let mut attempt = Attempt::new(effect);
+        match &self.servers {
+            Servers::One(connection, _) => connection.attempt(&mut attempt, call).await,
+            Servers::Cluster(cluster) => cluster.run(&mut attempt, key, call).await,
+        }
     }
 
     /// Lists a room as active unless it is.
@@ -186,9 +164,11 @@ impl RedisRooms {
             .arg(create_time)
             .arg(code.as_str());
         let add = &add;
-        self.run(Effect::Repeatable, |mut connection| async move {
-            add.query_async::<()>(&mut connection).await
-        })
+        self.run(
+            Effect::Repeatable,
+            keys::ACTIVE_ROOMS,
+            |mut connection| async move { add.query_async::<()>(&mut connection).await },
+        )
         .await
     }
 
@@ -208,10 +188,11 @@ impl RedisRooms {
     /// Where a room is.
     async fn position(&self, code: RoomCode) -> Result<Option<Position>, RepositoryError> {
         let mut read = redis::cmd("HMGET");
-        read.arg(keys::room(code)).arg("epoch").arg("revision");
+        let key = keys::room(code);
+        read.arg(&key).arg("epoch").arg("revision");
         let read = &read;
         let (epoch, revision): (Option<u64>, Option<u64>) = self
-            .run(Effect::Read, |mut connection| async move {
+            .run(Effect::Read, &key, |mut connection| async move {
                 read.query_async(&mut connection).await
             })
             .await?;
@@ -246,9 +227,11 @@ impl RedisRooms {
         let read = &read;
         // RESP3 answers pairs with a score that is a number.
         let pairs: Vec<(String, f64)> = self
-            .run(Effect::Read, |mut connection| async move {
-                read.query_async(&mut connection).await
-            })
+            .run(
+                Effect::Read,
+                keys::ACTIVE_ROOMS,
+                |mut connection| async move { read.query_async(&mut connection).await },
+            )
             .await?;
         Ok(pairs
             .into_iter()
@@ -764,18 +747,30 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError> {
-        self.listener.listen(code).await
+        match &self.servers {
+            Servers::One(_, listener) => listener.listen(code).await,
+            Servers::Cluster(cluster) => cluster.listen(code).await,
+        }
     }
 
     fn unlisten(&self, code: RoomCode) {
-        self.listener.unlisten(code);
+        match &self.servers {
+            Servers::One(_, listener) => listener.unlisten(code),
+            Servers::Cluster(cluster) => cluster.unlisten(code),
+        }
     }
 
-    async fn settle(&self, _code: RoomCode) -> Result<(), RepositoryError> {
-        self.listener.settle().await
+    async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError> {
+        match &self.servers {
+            Servers::One(_, listener) => listener.settle().await,
+            Servers::Cluster(cluster) => cluster.settle(code).await,
+        }
     }
 
     fn availability(&self) -> watch::Receiver<bool> {
-        self.connection.availability()
+        match &self.servers {
+            Servers::One(connection, _) => connection.availability(),
+            Servers::Cluster(cluster) => cluster.availability(),
+        }
     }
 }

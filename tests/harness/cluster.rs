@@ -1,0 +1,207 @@
+use persistence_service::domain::RoomCode;
+use tempfile::TempDir;
+
+use crate::process::{Process, kill_master, until};
+
+/// How many masters share the slots.
+const MASTERS: usize = 3;
+
+/// How many slots a master has; the last one has the rest too.
+const SLOTS_EACH: usize = 16_384 / MASTERS;
+
+/// A Redis Cluster of a test's own, which ends with it.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The masters, then their replicas in the same order.
+    nodes: Vec<Process>,
+    _data: TempDir,
+}
+
+impl RedisCluster {
+    /// Starts three masters, and a replica of each if one of them is to fail.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not come up.
+    pub async fn start(with_replicas: bool) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let count = if with_replicas { MASTERS * 2 } else { MASTERS };
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            nodes.push(Process::start(data.path(), arguments).await);
+        }
+        let cluster = Self { nodes, _data: data };
+        cluster.join().await;
+        cluster
+    }
+
+    async fn join(&self) {
+        let count = self.nodes.len();
+        for (i, node) in self.nodes.iter().enumerate() {
+            let epoch = (i + 1).to_string();
+            let _: () = node.run(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
+            if i < MASTERS {
+                let first = i * SLOTS_EACH;
+                let last = if i + 1 == MASTERS {
+                    16_383
+                } else {
+                    first + SLOTS_EACH - 1
+                };
+                let (first, last) = (first.to_string(), last.to_string());
+                let _: () = node.run(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await;
+            }
+        }
+        let first = self.nodes[0].port.to_string();
+        let nodes: String = self.nodes[0].run(&["CLUSTER", "NODES"]).await;
+        let bus = bus_port(&nodes).to_owned();
+        for node in &self.nodes[1..] {
+            let _: () = node
+                .run(&["CLUSTER", "MEET", "127.0.0.1", &first, &bus])
+                .await;
+        }
+        for node in &self.nodes {
+            until("that all nodes know each other", async || {
+                let nodes: String = node.run(&["CLUSTER", "NODES"]).await;
+                nodes.lines().count() == count && !nodes.contains("handshake")
+            })
+            .await;
+        }
+        for (master, replica) in self.nodes.iter().zip(&self.nodes[MASTERS..]) {
+            let id: String = master.run(&["CLUSTER", "MYID"]).await;
+            let _: () = replica.run(&["CLUSTER", "REPLICATE", &id]).await;
+        }
+        for node in &self.nodes {
+            until("a cluster in service", async || {
+                let info: String = node.run(&["CLUSTER", "INFO"]).await;
+                let nodes: String = node.run(&["CLUSTER", "NODES"]).await;
+                let link: String = node.run(&["INFO", "replication"]).await;
+                info.contains("cluster_state:ok")
+                    && nodes.matches(" connected").count() == count
+                    && nodes.matches("slave").count() == count - MASTERS
+                    && !link.contains("master_link_status:down")
+            })
+            .await;
+        }
+    }
+
+    /// The address to connect to: two of the masters.
+    pub fn url(&self) -> String {
+        format!(
+            "redis://127.0.0.1:{},127.0.0.1:{}",
+            self.nodes[0].port, self.nodes[1].port
+        )
+    }
+
+    /// The slot of a room.
+    pub async fn slot(&self, code: RoomCode) -> usize {
+        let key = format!("room:{{{code}}}");
+        self.nodes[MASTERS - 1]
+            .run(&["CLUSTER", "KEYSLOT", &key])
+            .await
+    }
+
+    /// Which of the masters a room was on in the beginning.
+    pub async fn master_of(&self, code: RoomCode) -> usize {
+        (self.slot(code).await / SLOTS_EACH).min(MASTERS - 1)
+    }
+
+    /// The first codes of rooms that are on each of the masters.
+    ///
+    /// # Panics
+    ///
+    /// Never: they are within a dozen.
+    pub async fn one_code_each(&self) -> [RoomCode; MASTERS] {
+        let mut codes = [None; MASTERS];
+        let mut next = RoomCode::FIRST;
+        while codes.contains(&None) {
+            let code = RoomCode::from_number(next).expect("a code");
+            codes[self.master_of(code).await].get_or_insert(code);
+            next += 1;
+        }
+        codes.map(|code| code.expect("a code"))
+    }
+
+    /// Ends a master that has a replica at once, as a crash would.
+    pub async fn kill(&mut self, master: usize) {
+        let (masters, replicas) = self.nodes.split_at_mut(MASTERS);
+        kill_master(&mut masters[master], &replicas[master]).await;
+    }
+
+    /// Lets a master that has a replica change places with it.
+    pub async fn hand_over(&self, master: usize) {
+        let replica = &self.nodes[MASTERS + master];
+        let _: () = replica.run(&["CLUSTER", "FAILOVER"]).await;
+        until("the other role", async || {
+            let info: String = replica.run(&["INFO", "replication"]).await;
+            info.contains("role:master")
+        })
+        .await;
+    }
+
+    /// Lets all nodes forget their scripts.
+    pub async fn forget_scripts(&self) {
+        for node in &self.nodes {
+            let _: () = node.run(&["SCRIPT", "FLUSH"]).await;
+        }
+    }
+
+    /// Begins to move a room's slot to another master.
+    pub async fn begin_to_move(&self, code: RoomCode, to: usize) {
+        let from = self.master_of(code).await;
+        let slot = self.slot(code).await.to_string();
+        let from_id: String = self.nodes[from].run(&["CLUSTER", "MYID"]).await;
+        let to_id: String = self.nodes[to].run(&["CLUSTER", "MYID"]).await;
+        let _: () = self.nodes[to]
+            .run(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id])
+            .await;
+        let _: () = self.nodes[from]
+            .run(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id])
+            .await;
+    }
+
+    /// Moves what is in the slot, and the slot.
+    pub async fn finish_the_move(&self, code: RoomCode, to: usize) {
+        let from = self.master_of(code).await;
+        let slot = self.slot(code).await.to_string();
+        let keys: Vec<String> = self.nodes[from]
+            .run(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"])
+            .await;
+        let port = self.nodes[to].port.to_string();
+        let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        words.extend(keys.iter().map(String::as_str));
+        let _: () = self.nodes[from].run(&words).await;
+        let id: String = self.nodes[to].run(&["CLUSTER", "MYID"]).await;
+        for master in [to, from] {
+            let _: () = self.nodes[master]
+                .run(&["CLUSTER", "SETSLOT", &slot, "NODE", &id])
+                .await;
+        }
+    }
+}
+
+fn arguments(port: u16, bus: u16) -> Vec<String> {
+    let config = format!("nodes-{port}.conf");
+    [
+        ("--port", port.to_string().as_str()),
+        ("--bind", "127.0.0.1"),
+        ("--save", ""),
+        ("--cluster-enabled", "yes"),
+        ("--cluster-port", &bus.to_string()),
+        ("--cluster-config-file", &config),
+        ("--cluster-node-timeout", "1000"),
+        // A shard that is down does not stop the others.
+        ("--cluster-require-full-coverage", "no"),
+        ("--repl-diskless-sync-delay", "0"),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value.to_owned()])
+    .collect()
+}
+
+/// The port of the cluster's bus, from `id host:port@bus flags …`.
+fn bus_port(nodes: &str) -> &str {
+    nodes
+        .split_once('@')
+        .and_then(|(_, rest)| rest.split([' ', ',']).next())
+        .expect("a line of CLUSTER NODES")
+}

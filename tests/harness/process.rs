@@ -1,0 +1,140 @@
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::{Client, FromRedisValue, RedisError, aio::MultiplexedConnection};
+use uuid::Uuid;
+
+/// A `redis-server` of a test's own, which ends with it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) port: u16,
+    child: Child,
+    connection: MultiplexedConnection,
+}
+
+impl Process {
+    /// Starts a server with the arguments for a port and another free one, and
+    /// waits until it answers.
+    pub(crate) async fn start(data: &Path, arguments: impl Fn(u16, u16) -> Vec<String>) -> Self {
+        // Another process may take a port meanwhile; then the server ends, and
+        // others are tried.
+        for _ in 0..10 {
+            let (port, second) = (free_port(), free_port());
+            let mut child = Command::new("redis-server")
+                .args(arguments(port, second))
+                .arg("--dir")
+                .arg(data)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is installed");
+            if let Some(connection) = connect(port, &mut child).await {
+                return Self {
+                    port,
+                    child,
+                    connection,
+                };
+            }
+        }
+        panic!("redis-server did not start");
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the server runs");
+        self.child.wait().expect("the server ends");
+    }
+
+    /// Runs one command, given as its words.
+    pub(crate) async fn try_run<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, RedisError> {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query_async(&mut self.connection.clone()).await
+    }
+
+    /// Runs one command that the server takes.
+    pub(crate) async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_run(words)
+            .await
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that killed it has waited for its end already.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// A port below those that the system gives to outgoing connections: one of these
+/// may be taken between here and the server's start.
+fn free_port() -> u16 {
+    loop {
+        let chance = Uuid::new_v4().as_u128() % 12_000;
+        let port = 20_000 + u16::try_from(chance).expect("a small number");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A connection to the server of this process.
+async fn connect(port: u16, child: &mut Child) -> Option<MultiplexedConnection> {
+    let client = Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
+    for _ in 0..400 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return None;
+        }
+        if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+            let mut ask = redis::cmd("INFO");
+            let info = ask.arg("server").query_async::<String>(&mut connection);
+            if let Ok(info) = info.await {
+                let ours = info.contains(&format!("process_id:{}\r", child.id()));
+                return ours.then_some(connection);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
+
+/// Ends a master at once, as a crash would, when its replica has what it has:
+/// Redis promises no more than that.
+pub(crate) async fn kill_master(master: &mut Process, replica: &Process) {
+    let field = |info: String, name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok())
+    };
+    until("a replica in step", async || {
+        let ours = field(
+            master.run(&["INFO", "replication"]).await,
+            "master_repl_offset:",
+        );
+        let theirs = field(
+            replica.run(&["INFO", "replication"]).await,
+            "slave_repl_offset:",
+        );
+        ours.is_some() && ours == theirs
+    })
+    .await;
+    master.kill();
+}
+
+/// Asks again until the answer is the wanted one.
+pub(crate) async fn until(what: &str, mut wanted: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !wanted().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    crate::soon(what, asking).await;
+}
