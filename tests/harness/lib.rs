@@ -1,14 +1,18 @@
 //! Starts what the tests need: a Redis of their own, and rooms in it.
 
 mod cluster;
+mod observed;
 mod opened;
 mod process;
+mod proxy;
 mod redis_server;
 mod rooms;
 mod sentinel;
 
 pub use cluster::RedisCluster;
+pub use observed::Observed;
 pub use opened::Opened;
+pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use rooms::{Store, change, drawing, join, message, new_room, participant, rectangle, request};
 pub use sentinel::RedisSentinel;

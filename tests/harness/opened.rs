@@ -15,7 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub struct Opened {
     /// The store.
     pub rooms: Arc<dyn RoomRepository>,
-    hub: Hub,
+    /// Who watches it.
+    pub hub: Hub,
     _stop: DropGuard,
 }
 
@@ -26,6 +27,19 @@ impl Opened {
     ///
     /// Where there is no Redis at this address.
     pub async fn at(url: &str, ttl: Duration) -> Self {
+        Self::looked_at(url, ttl, |store| store).await
+    }
+
+    /// The same, with something between the store and its hub.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no Redis at this address.
+    pub async fn looked_at(
+        url: &str,
+        ttl: Duration,
+        look: impl FnOnce(Arc<dyn RoomRepository>) -> Arc<dyn RoomRepository>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let mailboxes = Arc::new(Mailboxes::default());
         let settings = RoomSettings {
@@ -33,12 +47,12 @@ impl Opened {
             message_limit: 100,
             session_lease: Duration::from_secs(30),
         };
-        let rooms: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
+        let rooms = look(Arc::new(RedisRooms::open(
             RedisAddress::parse(url).expect("an address"),
             settings,
             mailboxes.clone(),
             stop.clone(),
-        ));
+        )));
         let hub = Hub::new(rooms.clone(), mailboxes, 100, stop.child_token());
         tokio::spawn(hub.clone().compare());
         let mut available = rooms.availability();

@@ -44,6 +44,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The port it listens at.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends the server at once, as a crash would.
     ///
     /// # Panics

@@ -22,6 +22,29 @@ impl Event {
     pub fn create_time(&self) -> u64 {
         self.position.revision / 1_000
     }
+
+    /// About how many bytes it takes while it waits.
+    pub fn size(&self) -> usize {
+        let who = |participant: &Participant| {
+            participant.user_id.as_str().len() + participant.username.as_str().len()
+        };
+        let kind = match &self.kind {
+            EventKind::Message(message) => {
+                message.text.len() + message.user_id.len() + message.username.len()
+            }
+            EventKind::Whiteboard(change) => change
+                .elements
+                .iter()
+                .map(|element| size_of::<Element>() + element.id.len() + element.json.len())
+                .sum(),
+            EventKind::Joined(participant)
+            | EventKind::Renamed(participant)
+            | EventKind::Left(participant) => who(participant),
+            EventKind::Signal { from, kind, json } => who(from) + kind.as_str().len() + json.len(),
+            EventKind::Deleted | EventKind::Omitted => 0,
+        };
+        size_of::<Self>() + self.session_id.len() + kind
+    }
 }
 
 /// What happened.

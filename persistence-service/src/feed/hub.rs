@@ -1,73 +1,51 @@
 //! Who watches which room.
 //!
 //! The store tells each event of a watched room once; here it reaches the
-//! mailbox of each watch of that room. A mailbox that is full is marked, and
+//! mailbox of each watch of that room. A mailbox that is full is emptied, and
 //! its watch catches up from the store instead: nobody buffers for a slow reader.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    catch_ups::CatchUps,
+    mailbox::{Backlog, Mail, Mailbox},
+};
 use crate::{
-    domain::{Event, Position, RoomCode},
+    domain::{Event, RoomCode},
     repository::{FeedSink, RepositoryError, RoomRepository},
 };
 
-/// How many events wait for one watch. A reader that is further behind is
-/// served better by what has changed than by how.
-const MAILBOX: usize = 256;
-
-/// How often the watched rooms' positions are compared with the stored ones:
-/// an event that was lost and had no successor is missed for this long at most.
-const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the watched rooms' positions are compared with the stored ones: an
+/// event that was lost and had no successor, or a room that went without a word,
+/// is found within five seconds.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// How many rooms are compared in one step.
 const COMPARED_AT_ONCE: usize = 500;
 
-/// What reaches a watch.
-#[derive(Clone, Debug)]
-pub(super) enum Mail {
-    /// Something happened.
-    Event(Arc<Event>),
-    /// Events may have been lost.
-    Interrupted,
-    /// The room is, or was a moment ago, here; `None`: it is gone.
-    Stored(Option<Position>),
-}
-
-#[derive(Debug)]
-struct Mailbox {
-    id: u64,
-    mail: mpsc::Sender<Mail>,
-    overflowed: Arc<AtomicBool>,
-}
-
-impl Mailbox {
-    fn put(&self, mail: Mail) {
-        if self.mail.try_send(mail).is_err() {
-            self.overflowed.store(true, Ordering::Release);
-        }
-    }
-}
+/// The mailboxes of each room's watches, with what tells them apart.
+type ByRoom = HashMap<RoomCode, Vec<(u64, Arc<Mailbox>)>>;
 
 /// The mailboxes of all watches; where the store delivers.
 #[derive(Debug, Default)]
 pub struct Mailboxes {
     // A std mutex: nothing is awaited while it is held.
-    rooms: Mutex<HashMap<RoomCode, Vec<Mailbox>>>,
+    rooms: Mutex<ByRoom>,
     next_id: AtomicU64,
 }
 
 impl Mailboxes {
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomCode, Vec<Mailbox>>> {
+    fn rooms(&self) -> MutexGuard<'_, ByRoom> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,7 +54,7 @@ impl Mailboxes {
         let Some(mailboxes) = rooms.get(&code) else {
             return false;
         };
-        for mailbox in mailboxes {
+        for (_, mailbox) in mailboxes {
             mailbox.put(mail.clone());
         }
         true
@@ -89,7 +67,7 @@ impl FeedSink for Mailboxes {
     }
 
     fn interrupted(&self) {
-        for mailbox in self.rooms().values().flatten() {
+        for (_, mailbox) in self.rooms().values().flatten() {
             mailbox.put(Mail::Interrupted);
         }
     }
@@ -108,7 +86,7 @@ impl FeedSink for Mailboxes {
 pub struct Hub {
     pub(super) repository: Arc<dyn RoomRepository>,
     pub(crate) draining: CancellationToken,
-    pub(super) message_limit: usize,
+    pub(super) catch_ups: Arc<CatchUps>,
     mailboxes: Arc<Mailboxes>,
 }
 
@@ -122,34 +100,27 @@ impl Hub {
         draining: CancellationToken,
     ) -> Self {
         Self {
+            catch_ups: Arc::new(CatchUps::new(repository.clone(), message_limit)),
             repository,
             draining,
-            message_limit,
             mailboxes,
         }
     }
 
     /// Opens a mailbox for a room. Its mail comes once the store listens.
-    pub(super) fn subscribe(&self, code: RoomCode) -> Subscription {
-        let (mail, inbox) = mpsc::channel(MAILBOX);
-        let overflowed = Arc::new(AtomicBool::new(false));
+    pub(super) fn subscribe(&self, code: RoomCode, backlog: Backlog) -> Subscription {
+        let mailbox = Arc::new(Mailbox::new(backlog));
         let id = self.mailboxes.next_id.fetch_add(1, Ordering::Relaxed);
-        let mailbox = Mailbox {
-            id,
-            mail,
-            overflowed: overflowed.clone(),
-        };
         self.mailboxes
             .rooms()
             .entry(code)
             .or_default()
-            .push(mailbox);
+            .push((id, mailbox.clone()));
         Subscription {
             hub: self.clone(),
             code,
             id,
-            inbox,
-            overflowed,
+            mailbox,
         }
     }
 
@@ -192,15 +163,7 @@ pub(super) struct Subscription {
     hub: Hub,
     code: RoomCode,
     id: u64,
-    pub(super) inbox: mpsc::Receiver<Mail>,
-    overflowed: Arc<AtomicBool>,
-}
-
-impl Subscription {
-    /// Whether mail has been lost since this was asked last.
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.overflowed.swap(false, Ordering::AcqRel)
-    }
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 impl Drop for Subscription {
@@ -209,7 +172,7 @@ impl Drop for Subscription {
         let Some(mailboxes) = rooms.get_mut(&self.code) else {
             return;
         };
-        mailboxes.retain(|mailbox| mailbox.id != self.id);
+        mailboxes.retain(|(id, _)| *id != self.id);
         if mailboxes.is_empty() {
             rooms.remove(&self.code);
             drop(rooms);

@@ -6,15 +6,22 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout_at};
+use rand::Rng as _;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout_at},
+};
 
-use super::hub::{Hub, Mail, Subscription};
+use super::{
+    hub::{Hub, Subscription},
+    mailbox::{Backlog, Mail},
+};
 use crate::{
     domain::{CatchUp, Event, EventKind, Position, RoomCode},
     repository::{Refusal, RepositoryError, Since},
 };
 
-/// How long to wait before a catch-up that failed is tried again.
+/// How long to wait before a catch-up that failed is tried again, jittered.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The least time between two looks at whether a room has expired.
@@ -24,7 +31,7 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// What was missed; live from here on.
-    CaughtUp(Box<CatchUp>),
+    CaughtUp(Arc<CatchUp>),
     /// Something happened.
     Event(Arc<Event>),
     /// The watch has ended; the last frame.
@@ -60,6 +67,10 @@ pub struct Watch {
     /// What the reader has; `None` until the first catch-up.
     position: Option<Position>,
     expires: Instant,
+    /// How many catch-ups of one reader may be under way or waiting to be taken.
+    places: Option<Arc<Semaphore>>,
+    /// Held from before a catch-up is read until it has been taken.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -73,21 +84,36 @@ enum State {
 impl Watch {
     /// Watches a room from a position, or from now on.
     pub fn new(hub: &Hub, code: RoomCode, after: Option<Position>) -> Self {
+        Self::on_stream(hub, code, after, Backlog::default())
+    }
+
+    /// The same as one of many watches for one reader, whose mail waits in one
+    /// backlog.
+    pub fn on_stream(hub: &Hub, code: RoomCode, after: Option<Position>, backlog: Backlog) -> Self {
         Self {
-            subscription: hub.subscribe(code),
+            subscription: hub.subscribe(code, backlog),
             hub: hub.clone(),
             code,
             pending: VecDeque::new(),
             state: State::Behind(after.map_or(Since::Now, Since::Position)),
             position: None,
             expires: Instant::now(),
+            places: None,
+            place: None,
         }
+    }
+
+    /// Reads a catch-up only where there is a place for it, which it keeps until
+    /// the next frame is asked for.
+    pub(crate) fn catch_up_within(&mut self, places: Arc<Semaphore>) {
+        self.places = Some(places);
     }
 
     /// The next frame; `None` after `Closed`.
     ///
     /// Not to be dropped while it runs, unless the watch is dropped too.
     pub async fn next(&mut self) -> Option<Frame> {
+        self.place = None;
         let draining = self.hub.draining.clone();
         let frame = tokio::select! {
             biased;
@@ -122,18 +148,17 @@ impl Watch {
 
     /// Reads what the reader lacks. `None`: try again.
     async fn catch_up(&mut self, since: Since) -> Option<Frame> {
-        let answer = self.read(since).await;
-        let catch_up = match answer {
+        let catch_up = match self.read(since).await {
             Ok(Ok(catch_up)) => catch_up,
             Ok(Err(_)) => return Some(self.gone()),
-            Err(RepositoryError::Damaged(problem)) => {
-                tracing::error!(room.code = %self.code, problem, "a room cannot be read");
-                return Some(Frame::Closed(CloseReason::Damaged));
-            }
+            // It has been logged where it was read.
+            Err(RepositoryError::Damaged(_)) => return Some(Frame::Closed(CloseReason::Damaged)),
             // A reader who has seen the room waits for the store to come back.
             Err(error) if self.position.is_some() => {
                 tracing::debug!(room.code = %self.code, %error, "a catch-up is tried again");
-                sleep(RETRY_PAUSE).await;
+                self.place = None;
+                let jitter = rand::rng().random_range(0.5..1.5);
+                sleep(RETRY_PAUSE.mul_f64(jitter)).await;
                 return None;
             }
             Err(_) => return Some(Frame::Closed(CloseReason::Unavailable)),
@@ -146,64 +171,61 @@ impl Watch {
         self.expires = Instant::now() + Duration::from_millis(catch_up.ttl);
         self.state = State::Live;
         self.take_buffered(now);
-        Some(Frame::CaughtUp(Box::new(catch_up)))
+        Some(Frame::CaughtUp(catch_up))
     }
 
-    async fn read(&mut self, since: Since) -> Result<Result<CatchUp, Refusal>, RepositoryError> {
+    async fn read(
+        &mut self,
+        since: Since,
+    ) -> Result<Result<Arc<CatchUp>, Refusal>, RepositoryError> {
         self.hub.repository.listen(self.code).await?;
-        let catch_up = self
-            .hub
-            .repository
-            .catch_up(self.code, since, self.hub.message_limit)
-            .await?;
-        // From here on, what was told before the catch-up was read has arrived.
-        self.hub.repository.settle(self.code).await?;
-        Ok(catch_up)
+        if let Some(places) = &self.places {
+            // It is never closed.
+            self.place = places.clone().acquire_owned().await.ok();
+        }
+        // What came before the read is sent is in what it answers.
+        self.pending.clear();
+        self.subscription.mailbox.clear();
+        self.hub.catch_ups.read(self.code, since).await
     }
 
     /// Keeps of the mail that came meanwhile what the catch-up does not hold.
     /// Only this mail is dropped by revision: later, an old revision is a fork.
     fn take_buffered(&mut self, now: Position) {
-        let mut mail: VecDeque<_> = self.pending.drain(..).collect();
-        while let Ok(next) = self.subscription.inbox.try_recv() {
-            mail.push_back(next);
-        }
-        mail.retain(|mail| match mail {
-            Mail::Event(event) => {
-                let position = event.position;
-                matches!(event.kind, EventKind::Signal { .. })
-                    || (position.epoch == now.epoch && position.revision > now.revision)
+        while let Some(mail) = self.subscription.mailbox.next_now() {
+            let is_news = match &mail {
+                Mail::Event(event) => {
+                    let position = event.position;
+                    matches!(event.kind, EventKind::Signal { .. })
+                        || (position.epoch == now.epoch && position.revision > now.revision)
+                }
+                // Events may have been lost since the read was sent.
+                Mail::Interrupted => true,
+                // The next comparison says more.
+                Mail::Stored(_) => false,
+            };
+            if is_news {
+                self.pending.push_back(mail);
             }
-            // The catch-up is newer than these.
-            Mail::Interrupted | Mail::Stored(_) => false,
-        });
-        self.pending = mail;
-        if self.subscription.has_overflowed() {
-            self.fall_behind();
         }
     }
 
     /// Gives the next piece of mail. `None`: there was nothing for the reader.
     async fn live(&mut self) -> Option<Frame> {
         let mail = match self.pending.pop_front() {
-            Some(mail) => Some(mail),
-            None => timeout_at(self.expires, self.subscription.inbox.recv())
-                .await
-                .ok()
-                .flatten(),
+            Some(mail) => mail,
+            None => match timeout_at(self.expires, self.subscription.mailbox.next()).await {
+                Ok(mail) => mail,
+                Err(_elapsed) => return self.look_for_expiry().await,
+            },
         };
-        if self.subscription.has_overflowed() {
-            self.fall_behind();
-            return None;
-        }
         match mail {
-            Some(Mail::Event(event)) => self.judge(event),
-            Some(Mail::Interrupted) => {
+            Mail::Event(event) => self.judge(event),
+            Mail::Interrupted => {
                 self.fall_behind();
                 None
             }
-            Some(Mail::Stored(stored)) => self.compare(stored),
-            None => self.look_for_expiry().await,
+            Mail::Stored(stored) => self.compare(stored),
         }
     }
 

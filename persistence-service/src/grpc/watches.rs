@@ -1,15 +1,25 @@
 //! The two streams of a feed: one room, and many rooms on one stream.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use roomkeeper_proto::v1::{self as proto, watch_rooms_request::Command};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
 
 use super::{
     convert::{self, FrameKind},
@@ -17,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{Invalid, Position, RoomCode},
-    feed::{CloseReason, Frame, Hub, Watch},
+    feed::{Backlog, CloseReason, Frame, Hub, Watch},
     repository::RepositoryError,
     rooms::RoomError,
 };
@@ -26,6 +36,21 @@ use crate::{
 /// its own mailbox fills, and it catches up instead: so what a slow reader
 /// costs is bounded here and there.
 const FRAMES: usize = 64;
+
+/// How many bytes they have together. A larger frame, a whole board for one,
+/// waits alone.
+const FRAME_BYTES: usize = 4 << 20;
+
+/// The unit in which they are counted, since a semaphore counts in `u32`.
+const BYTES_UNIT: usize = 1 << 10;
+
+/// How many catch-ups of one stream are read and wait to be handed over: each
+/// may hold a whole board.
+const CATCH_UPS: usize = 4;
+
+/// How long a reader may take nothing before its stream is ended. It comes back
+/// with its positions.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// How many watches one stream carries; several times what a gateway needs.
 const WATCHES: usize = 100_000;
@@ -71,36 +96,107 @@ pub(super) fn serve(
     commands: Streaming<proto::WatchRoomsRequest>,
 ) -> impl Stream<Item = Result<proto::WatchRoomsResponse, Status>> {
     let (frames, outgoing) = mpsc::channel(FRAMES);
+    let outlet = Outlet {
+        frames,
+        bytes: Arc::new(Semaphore::new(FRAME_BYTES / BYTES_UNIT)),
+        catch_ups: Arc::new(Semaphore::new(CATCH_UPS)),
+        taken: Arc::default(),
+        stalled: CancellationToken::new(),
+    };
+    let (taken, stalled) = (outlet.taken.clone(), outlet.stalled.clone());
     let watches = Watches {
         hub,
-        frames,
+        outlet,
+        backlog: Backlog::default(),
         running: HashMap::new(),
         tasks: JoinSet::new(),
     };
     tokio::spawn(watches.run(commands));
+    let reason = stream::once(async move { stalled.is_cancelled() }).filter_map(async |stalled| {
+        let status = Status::new(Code::ResourceExhausted, "the stream was not read");
+        stalled.then_some(Err(status))
+    });
     ReceiverStream::new(outgoing)
+        // What waited for the transport has its place until it is taken.
+        .map(move |(frame, _place)| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            frame
+        })
+        .chain(reason)
 }
 
-type Frames = mpsc::Sender<Result<proto::WatchRoomsResponse, Status>>;
+/// A frame, and the bytes that it occupies.
+type Waiting = (
+    Result<proto::WatchRoomsResponse, Status>,
+    Option<OwnedSemaphorePermit>,
+);
+
+/// The way of a stream's frames to the transport.
+#[derive(Clone, Debug)]
+struct Outlet {
+    frames: mpsc::Sender<Waiting>,
+    bytes: Arc<Semaphore>,
+    catch_ups: Arc<Semaphore>,
+    /// How many frames the reader has taken.
+    taken: Arc<AtomicU64>,
+    /// Cancelled when the reader has taken nothing for too long.
+    stalled: CancellationToken,
+}
+
+/// There is nobody to hand frames to.
+struct ReaderGone;
+
+impl Outlet {
+    /// Hands a frame over, as soon as there is a place for it.
+    async fn send(&self, frame: proto::WatchRoomsResponse) -> Result<(), ReaderGone> {
+        let units = frame.encoded_len().min(FRAME_BYTES) / BYTES_UNIT;
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let sending = async {
+            // It is never closed.
+            let place = self.bytes.clone().acquire_many_owned(units).await.ok();
+            self.frames.send((Ok(frame), place)).await
+        };
+        tokio::pin!(sending);
+        loop {
+            let taken = self.taken.load(Ordering::Relaxed);
+            match timeout(STALLED, &mut sending).await {
+                Ok(sent) => return sent.map_err(|_| ReaderGone),
+                // It reads, if slowly; others were before this frame.
+                Err(_elapsed) if self.taken.load(Ordering::Relaxed) != taken => {}
+                Err(_elapsed) => {
+                    self.stalled.cancel();
+                    return Err(ReaderGone);
+                }
+            }
+        }
+    }
+
+    /// Ends the stream with an error. A caller who is gone does not hear it.
+    async fn fail(&self, status: Status) {
+        drop(timeout(STALLED, self.frames.send((Err(status), None))).await);
+    }
+}
 
 struct Watches {
     hub: Hub,
-    frames: Frames,
+    outlet: Outlet,
+    backlog: Backlog,
     running: HashMap<u64, AbortHandle>,
     tasks: JoinSet<u64>,
 }
 
 impl Watches {
-    /// Obeys until the caller is gone or breaks the rules, or the hub drains.
+    /// Obeys until the caller is gone, breaks the rules or does not read, or the
+    /// hub drains.
     async fn run(mut self, mut commands: Streaming<proto::WatchRoomsRequest>) {
         let draining = self.hub.draining.clone();
+        let stalled = self.outlet.stalled.clone();
         loop {
             tokio::select! {
                 command = commands.message() => match command {
                     Ok(Some(command)) => {
                         if let Err(broken) = self.obey(command).await {
-                            // A caller who is gone does not hear it.
-                            drop(self.frames.send(Err(from_error(&broken.into()))).await);
+                            self.outlet.fail(from_error(&broken.into())).await;
                             return;
                         }
                     }
@@ -112,7 +208,11 @@ impl Watches {
                         self.running.remove(&watch_id);
                     }
                 }
-                () = self.frames.closed() => return,
+                () = stalled.cancelled() => {
+                    tracing::info!(rooms = self.running.len(), "a stream that is not read is ended");
+                    return;
+                }
+                () = self.outlet.frames.closed() => return,
                 () = draining.cancelled() => break,
             }
         }
@@ -153,10 +253,10 @@ impl Watches {
                 return Ok(());
             }
         };
-        let watch = Watch::new(&self.hub, code, after);
+        let watch = Watch::on_stream(&self.hub, code, after, self.backlog.clone());
         let task = self
             .tasks
-            .spawn(hand_over(watch, code, id, self.frames.clone()));
+            .spawn(hand_over(watch, code, id, self.outlet.clone()));
         self.running.insert(id, task);
         Ok(())
     }
@@ -164,17 +264,18 @@ impl Watches {
     async fn refuse(&self, id: u64, reason: proto::CloseReason, why: &str) {
         let frame = FrameKind::Closed(convert::closed(reason, why)).of_watch(id);
         // A caller who is gone does not hear it.
-        drop(self.frames.send(Ok(frame)).await);
+        drop(self.outlet.send(frame).await);
     }
 }
 
 /// Hands a watch's frames to the stream until either ends.
-async fn hand_over(mut watch: Watch, code: RoomCode, id: u64, frames: Frames) -> u64 {
+async fn hand_over(mut watch: Watch, code: RoomCode, id: u64, outlet: Outlet) -> u64 {
+    watch.catch_up_within(outlet.catch_ups.clone());
     while let Some(frame) = watch.next().await {
         let Some(frame) = convert::frame(code, &frame) else {
             continue;
         };
-        if frames.send(Ok(frame.of_watch(id))).await.is_err() {
+        if outlet.send(frame.of_watch(id)).await.is_err() {
             break;
         }
     }

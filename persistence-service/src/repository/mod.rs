@@ -1,5 +1,6 @@
 //! Where rooms are kept: what a store promises, and the stores.
 
+mod damage;
 pub mod redis;
 
 use std::{fmt, sync::Arc};
@@ -7,13 +8,15 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+pub(crate) use damage::Damage;
+
 use crate::domain::{
     CatchUp, ChatText, Element, ElementChange, Event, Message, NewRoom, Participant, Position,
     Request, Room, RoomCode, RoomStats, SessionId, SignalKind, UserId, Username,
 };
 
 /// Why the store itself could not do something.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// It was not reached, or refused for now; nothing was changed.
     #[error("the store is not available: {0}")]
@@ -53,7 +56,7 @@ pub type Decision<T> = Result<T, Refusal>;
 pub type Answer<T> = Result<Decision<T>, RepositoryError>;
 
 /// How much of a room to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Since {
     /// The newest messages and the living board, as for somebody who arrives.
     Arrival,
