@@ -6,5 +6,7 @@ mod cluster;
 mod contract;
 mod documents;
 mod feed;
+mod leases;
 mod redis;
 mod service;
+mod stampede;

@@ -53,6 +53,9 @@ const HOPS: usize = 5;
 /// How long to wait until a slot's keys may have arrived at its new owner.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a master must have been there before sessions in its rooms are ended.
+const STEADY: Duration = Duration::from_secs(20);
+
 /// A cluster.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -122,6 +125,14 @@ impl Cluster {
     /// Whether any master can be reached now.
     pub(super) fn availability(&self) -> watch::Receiver<bool> {
         self.shared.available.subscribe()
+    }
+
+    /// Whether the owner of a room has been reached for so long, without a break,
+    /// that whoever lives in the room could say so.
+    pub(super) fn is_steady(&self, code: RoomCode) -> bool {
+        self.shared
+            .owner(slot_of(&keys::room(code)))
+            .is_some_and(|node| node.connection.has_been_up_for(STEADY))
     }
 
     /// Runs a call at the owner of a key, and where that sends it.

@@ -7,7 +7,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -105,6 +105,8 @@ pub(super) struct Connection {
 struct Shared {
     // A std mutex: nothing is awaited while it is held.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// Since when there has been a connection without a break.
+    since: Mutex<Option<Instant>>,
     available: watch::Sender<bool>,
     broken: Notify,
 }
@@ -114,6 +116,7 @@ impl Connection {
     pub(super) fn open(server: Server, stop: CancellationToken) -> Self {
         let shared = Arc::new(Shared {
             current: Mutex::new(None),
+            since: Mutex::new(None),
             available: watch::Sender::new(false),
             broken: Notify::new(),
         });
@@ -135,6 +138,12 @@ impl Connection {
     pub(super) fn now(&self) -> Option<MultiplexedConnection> {
         let (_, connection) = self.shared.current()?;
         Some(connection)
+    }
+
+    /// Whether there has been one for so long, without a break.
+    pub(super) fn has_been_up_for(&self, time: Duration) -> bool {
+        let since = self.shared.since();
+        since.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Runs a call, once more where its connection broke and it may be.
@@ -218,7 +227,7 @@ impl Shared {
                     pause = Backoff::new();
                     told = false;
                     self.replace(Some((generation, connection.clone())));
-                    self.watch_over(connection).await;
+                    self.watch_over(generation, connection).await;
                     self.replace(None);
                     tracing::warn!("Redis: connection lost");
                 }
@@ -235,11 +244,18 @@ impl Shared {
     }
 
     /// Returns when the connection gives no sign of life any more.
-    async fn watch_over(&self, mut connection: MultiplexedConnection) {
+    async fn watch_over(&self, generation: u64, mut connection: MultiplexedConnection) {
         loop {
             tokio::select! {
-                () = self.broken.notified() => return,
+                () = self.broken.notified() => {}
                 () = sleep(PING_INTERVAL) => {}
+            }
+            // What broke may be the connection before this one.
+            if self
+                .current()
+                .is_none_or(|(current, _)| current != generation)
+            {
+                return;
             }
             if !is_alive(&mut connection).await {
                 return;
@@ -250,7 +266,12 @@ impl Shared {
     fn replace(&self, connection: Option<(u64, MultiplexedConnection)>) {
         let available = connection.is_some();
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+        *self.since() = available.then(Instant::now);
         self.available.send_replace(available);
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> Option<(u64, MultiplexedConnection)> {
@@ -280,6 +301,7 @@ impl Shared {
         if current.as_ref().is_some_and(|(g, _)| *g == generation) {
             *current = None;
             drop(current);
+            *self.since() = None;
             self.available.send_replace(false);
             self.broken.notify_one();
         }

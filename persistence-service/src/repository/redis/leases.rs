@@ -5,9 +5,10 @@
 //! room's own script check the lease again, so an entry that is late, doubled or
 //! left over does no harm.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use redis::Value;
 
 use super::{READS_AT_ONCE, RedisRooms, connection::Effect, keys, milliseconds, reply::Reply};
 use crate::{
@@ -21,67 +22,94 @@ const DUE_AT_ONCE: usize = 500;
 /// How many steps one round takes at most; the next round goes on.
 const STEPS: usize = 20;
 
+/// How long an entry is put off whose room cannot be asked now.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
 impl RedisRooms {
-    /// Notes in the index that these sessions have just begun or been renewed.
+    /// Notes in the index that the leases of these sessions end after this time,
+    /// and returns that instant as the index has it.
     pub(super) async fn note_due(
         &self,
         sessions: &[(RoomCode, SessionId)],
-    ) -> Result<(), RepositoryError> {
-        let lease = milliseconds(self.settings.session_lease);
-        let members: Vec<String> = sessions
+    ) -> Result<String, RepositoryError> {
+        let members = sessions
             .iter()
             .map(|(code, session)| member(*code, session))
             .collect();
-        let arguments: Vec<&str> = std::iter::once(lease.as_str())
+        self.note_members(members, &milliseconds(self.settings.session_lease))
+            .await
+    }
+
+    async fn note_members(
+        &self,
+        members: Vec<String>,
+        time_left: &str,
+    ) -> Result<String, RepositoryError> {
+        let arguments: Vec<&str> = std::iter::once(time_left)
             .chain(members.iter().map(String::as_str))
             .collect();
         let keys = [keys::DUE_SESSIONS.to_owned()];
-        self.call(Effect::Repeatable, &self.scripts.due, &keys, &arguments)
-            .await
-            .map(drop)
+        let due = self
+            .call(Effect::Repeatable, &self.scripts.due, &keys, &arguments)
+            .await?;
+        Reply::of(Value::Array(vec![due]))?.text()
     }
 
-    /// Forgets a session that has left. An entry that stays is found to be left
-    /// over when it is due.
-    pub(super) async fn forget_due(&self, code: RoomCode, session: &SessionId) {
-        let mut remove = redis::cmd("ZREM");
-        remove.arg(keys::DUE_SESSIONS).arg(member(code, session));
-        let remove = &remove;
-        let removed = self
-            .run(
+    /// Forgets a session that has left, or never came, unless it has been noted
+    /// after this instant. An entry that stays is found to be left over when it
+    /// is due.
+    pub(super) async fn forget_due(&self, code: RoomCode, session: &SessionId, due: &str) {
+        let keys = [keys::DUE_SESSIONS.to_owned()];
+        let entry = member(code, session);
+        let forgotten = self
+            .call(
                 Effect::Repeatable,
-                keys::DUE_SESSIONS,
-                |mut connection| async move { remove.query_async::<()>(&mut connection).await },
+                &self.scripts.forget_due,
+                &keys,
+                &[&entry, due],
             )
             .await;
-        if let Err(error) = removed {
+        if let Err(error) = forgotten {
             tracing::debug!(room.code = %code, %error, "a session stays in the index");
         }
     }
 
     /// Renews leases and returns the sessions that their rooms do not know.
+    ///
+    /// A room that is damaged, or cannot be reached, does not keep the others'
+    /// sessions from being renewed.
     pub(super) async fn renew(
         &self,
         sessions: &[(RoomCode, SessionId)],
     ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError> {
+        // First the index, as when they came: an entry is never later than its lease.
+        self.note_due(sessions).await?;
         let mut by_room: BTreeMap<RoomCode, Vec<SessionId>> = BTreeMap::new();
         for (code, session) in sessions {
             by_room.entry(*code).or_default().push(session.clone());
         }
-        let unknown: Vec<(RoomCode, SessionId)> = stream::iter(by_room)
-            .map(|(code, sessions)| self.renew_in_room(code, sessions))
-            .buffer_unordered(READS_AT_ONCE)
-            .try_concat()
-            .await?;
-        let known: Vec<_> = sessions
-            .iter()
-            .filter(|session| !unknown.contains(session))
-            .cloned()
-            .collect();
-        if !known.is_empty() {
-            self.note_due(&known).await?;
+        let mut renewals = stream::iter(by_room)
+            .map(|(code, sessions)| async move { (code, self.renew_in_room(code, sessions).await) })
+            .buffer_unordered(READS_AT_ONCE);
+        let (mut unknown, mut failure) = (Vec::new(), None);
+        while let Some((code, renewed)) = renewals.next().await {
+            match renewed {
+                Ok(unknown_here) => {
+                    self.damage.mended(code);
+                    unknown.extend(unknown_here);
+                }
+                Err(RepositoryError::Damaged(problem)) => {
+                    self.damage
+                        .found(code, "sessions cannot be renewed", &problem);
+                }
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(unknown)
+        match failure {
+            None => Ok(unknown),
+            // Those whose room was reached are renewed twice then.
+            Some(error) => Err(error),
+        }
     }
 
     async fn renew_in_room(
@@ -102,21 +130,43 @@ impl RedisRooms {
                 &arguments,
             )
             .await?;
-        let unknown = match Reply::decided(value)? {
-            Ok((_, mut reply)) => reply.texts()?,
+        let Ok((_, mut reply)) = Reply::decided(value)? else {
             // No room knows any session.
-            Err(_) => {
-                return Ok(sessions
-                    .into_iter()
-                    .map(|session| (code, session))
-                    .collect());
-            }
+            return Ok(sessions
+                .into_iter()
+                .map(|session| (code, session))
+                .collect());
         };
+        let unknown = reply.texts()?;
+        self.note_left_behind(code, &reply.texts()?).await;
         Ok(sessions
             .into_iter()
             .filter(|session| unknown.iter().any(|text| text == session.as_str()))
             .map(|session| (code, session))
             .collect())
+    }
+
+    /// Notes sessions that should have been due, in case the index lost them.
+    async fn note_left_behind(&self, code: RoomCode, sessions: &[String]) {
+        if sessions.is_empty() {
+            return;
+        }
+        let mut add = redis::cmd("ZADD");
+        add.arg(keys::DUE_SESSIONS).arg("NX");
+        for session in sessions {
+            add.arg(0).arg(format!("{code}:{session}"));
+        }
+        let add = &add;
+        let noted = self
+            .run(
+                Effect::Repeatable,
+                keys::DUE_SESSIONS,
+                |mut connection| async move { add.query_async::<()>(&mut connection).await },
+            )
+            .await;
+        if let Err(error) = noted {
+            tracing::debug!(room.code = %code, %error, "sessions left behind are noted later");
+        }
     }
 
     /// Ends the sessions that are due, and says how many they were.
@@ -154,47 +204,40 @@ impl RedisRooms {
 
     /// Ends one session if its lease has passed by its room's clock.
     async fn expire_one(&self, entry: String, score: String) -> Result<bool, RepositoryError> {
-        let index = [keys::DUE_SESSIONS.to_owned()];
         let Some((code, session)) = parse_member(&entry) else {
             // Not one of ours: it can only be in the way.
-            self.call(
-                Effect::Repeatable,
-                &self.scripts.unlist,
-                &index,
-                &[&entry, &score],
-            )
-            .await?;
+            self.unlist_entry(&entry, &score).await?;
             return Ok(false);
         };
+        if !self.servers.is_steady(code) {
+            self.put_off(entry).await?;
+            return Ok(false);
+        }
         let keys = keys::of_room(code, None);
+        let arguments = [session.as_str()];
+        let script = &self.scripts.expire_session;
         let value = match self
-            .call(
-                Effect::Repeatable,
-                &self.scripts.expire_session,
-                &keys,
-                &[session.as_str()],
-            )
+            .call(Effect::Repeatable, script, &keys, &arguments)
             .await
         {
             Ok(value) => value,
-            // One damaged room does not keep the others' sessions.
+            // One room that is damaged or away does not keep the others' sessions.
             Err(RepositoryError::Damaged(problem)) => {
-                tracing::error!(room.code = %code, problem, "a session cannot be ended");
-                self.call(
-                    Effect::Repeatable,
-                    &self.scripts.unlist,
-                    &index,
-                    &[&entry, &score],
-                )
-                .await?;
+                self.damage
+                    .found(code, "a session cannot be ended", &problem);
+                self.unlist_entry(&entry, &score).await?;
                 return Ok(false);
             }
-            Err(error) => return Err(error),
+            Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => {
+                self.put_off(entry).await?;
+                return Ok(false);
+            }
+            Err(error @ RepositoryError::Full) => return Err(error),
         };
         let ended = match Reply::decided(value)? {
-            Ok((outcome, _)) if outcome == "alive" => {
-                // Renewed in its room and not in the index: it is noted anew.
-                self.note_due(&[(code, session)]).await?;
+            Ok((outcome, mut reply)) if outcome == "alive" => {
+                // Renewed in its room and not in the index: it is due with its lease.
+                self.note_members(vec![entry], &reply.text()?).await?;
                 return Ok(false);
             }
             Ok(_) => true,
@@ -204,14 +247,28 @@ impl RedisRooms {
                 false
             }
         };
+        self.unlist_entry(&entry, &score).await?;
+        Ok(ended)
+    }
+
+    /// Removes an entry unless it has been noted anew.
+    async fn unlist_entry(&self, entry: &str, score: &str) -> Result<(), RepositoryError> {
+        let index = [keys::DUE_SESSIONS.to_owned()];
         self.call(
             Effect::Repeatable,
             &self.scripts.unlist,
             &index,
-            &[&entry, &score],
+            &[entry, score],
         )
-        .await?;
-        Ok(ended)
+        .await
+        .map(drop)
+    }
+
+    /// Looks at an entry later, so that it is not in the way of others.
+    async fn put_off(&self, entry: String) -> Result<(), RepositoryError> {
+        self.note_members(vec![entry], &milliseconds(PUT_OFF))
+            .await
+            .map(drop)
     }
 }
 

@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt as _};
 use redis::{PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -145,14 +145,18 @@ impl Task {
 
     /// Serves commands until the connection gives no sign of life any more.
     async fn serve(&mut self, mut connection: MultiplexedConnection, lost: &Notify) {
+        // Not a pause anew after each command: commands may come all the time.
+        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let alive = tokio::select! {
+                biased;
                 () = lost.notified() => false,
+                _ = pings.tick() => is_alive(&mut connection).await,
                 command = self.waiting.recv() => match command {
                     Some(command) => self.obey(command, &mut connection).await.is_ok(),
                     None => false,
                 },
-                () = sleep(PING_INTERVAL) => is_alive(&mut connection).await,
             };
             if !alive {
                 return;
@@ -166,6 +170,8 @@ impl Task {
         connection: &mut MultiplexedConnection,
     ) -> Result<(), RedisError> {
         match command {
+            // Whoever asked has given up, and nobody else wants it.
+            Command::Listen(code, _) if !self.sink.is_watched(code) => {}
             Command::Listen(code, done) => {
                 if !self.subscribed.contains(&code) {
                     if !subscribe(connection.clone(), code).await? {

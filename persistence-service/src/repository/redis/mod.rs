@@ -14,7 +14,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{Script, Value, aio::MultiplexedConnection};
+use redis::{ErrorKind, ServerErrorKind, Value, aio::MultiplexedConnection};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,11 +26,11 @@ use self::{
     connection::{Attempt, Connection, Effect},
     listener::Listener,
     reply::{Reply, number},
-    scripts::Scripts,
+    scripts::{Script, Scripts},
 };
 use super::{
-    Answer, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError, RoomCursor,
-    RoomRepository, SavedDrawing, SavedMessage, Since,
+    Answer, Damage, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError,
+    RoomCursor, RoomRepository, SavedDrawing, SavedMessage, Since,
 };
 use crate::domain::{
     BOARD_LIMITS, CatchUp, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
@@ -67,6 +67,7 @@ pub struct RedisRooms {
     scripts: Scripts,
     settings: RoomSettings,
     in_flight: Semaphore,
+    damage: Damage,
 }
 
 impl fmt::Debug for RedisRooms {
@@ -81,6 +82,18 @@ impl fmt::Debug for RedisRooms {
 enum Servers {
     One(Connection, Listener),
     Cluster(Cluster),
+}
+
+impl Servers {
+    /// Whether the server that keeps this room has been there for long enough that
+    /// whoever lives in it could say so. A single server's being there is its
+    /// availability, which whoever ends sessions goes by.
+    fn is_steady(&self, code: RoomCode) -> bool {
+        match self {
+            Self::One(..) => true,
+            Self::Cluster(cluster) => cluster.is_steady(code),
+        }
+    }
 }
 
 impl RedisRooms {
@@ -104,6 +117,7 @@ impl RedisRooms {
             scripts: Scripts::new(),
             settings,
             in_flight: Semaphore::new(CALLS_IN_FLIGHT),
+            damage: Damage::default(),
         }
     }
 
@@ -115,17 +129,18 @@ impl RedisRooms {
         keys: &[String],
         arguments: &[&str],
     ) -> Result<Value, RepositoryError> {
-        let mut invocation = script.prepare_invoke();
-        for key in keys {
-            invocation.key(key);
-        }
-        for argument in arguments {
-            invocation.arg(*argument);
-        }
-        let invocation = &invocation;
         let key = keys.first().map_or("", String::as_str);
         self.run(effect, key, |mut connection| async move {
-            invocation.invoke_async(&mut connection).await
+            let called = script.by_digest(keys, arguments);
+            match called.query_async(&mut connection).await {
+                // Its text is sent along then: Redis remembers it, and may be made to
+                // forget it again at any moment.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    let called = script.by_text(keys, arguments);
+                    called.query_async(&mut connection).await
+                }
+                answer => answer,
+            }
         })
         .await
     }
@@ -178,10 +193,18 @@ impl RedisRooms {
             Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
             Ok(Err(_)) => Ok(Listed::Gone),
             Err(RepositoryError::Damaged(problem)) => {
-                tracing::error!(room.code = %code, problem, "a room cannot be listed");
+                self.damage.found(code, "a room cannot be listed", &problem);
                 Ok(Listed::Damaged)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Where a room is; nowhere if it is damaged, which whoever reads it is told.
+    async fn position_if_sound(&self, code: RoomCode) -> Result<Option<Position>, RepositoryError> {
+        match self.position(code).await {
+            Err(RepositoryError::Damaged(_)) => Ok(None),
+            answer => answer,
         }
     }
 
@@ -342,8 +365,12 @@ impl RoomRepository for RedisRooms {
         };
         let fields = reply.texts()?;
         let room = record::room(code, fields, reply.number()?)?;
-        self.list_as_active(code, room.create_time).await?;
-        Ok(Ok(Some(room)))
+        match self.list_as_active(code, room.create_time).await {
+            Ok(()) => Ok(Ok(Some(room))),
+            // It is there, and not yet as it is to be: a retry completes it.
+            Err(RepositoryError::Unavailable(why)) => Err(RepositoryError::OutcomeUnknown(why)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn room(&self, code: RoomCode) -> Answer<RoomStats> {
@@ -418,7 +445,10 @@ impl RoomRepository for RedisRooms {
             .await?;
         match Reply::decided(value)? {
             Ok((_, mut reply)) => {
-                self.unlist(code, &reply.text()?).await?;
+                // The room is gone; the index repairs itself.
+                if let Err(error) = self.unlist(code, &reply.text()?).await {
+                    tracing::debug!(room.code = %code, %error, "a deleted room is still indexed");
+                }
                 Ok(Ok(()))
             }
             Err(refusal) => Ok(Err(refusal)),
@@ -429,11 +459,11 @@ impl RoomRepository for RedisRooms {
         let keys = keys::of_room(join.code, None);
         let (mode, epoch, revision) = since_arguments(join.since);
         // A user whom a backend let in without a session stays until it lets them go.
-        let mut lease = String::new();
+        let (mut lease, mut due) = (String::new(), None);
         if !join.session.is_unnamed() {
             lease = milliseconds(self.settings.session_lease);
             // Before the session exists, so that none is ever without its entry.
-            self.note_due(&[(join.code, join.session.clone())]).await?;
+            due = Some(self.note_due(&[(join.code, join.session.clone())]).await?);
         }
         let limit = join.message_limit.to_string();
         let arguments = [
@@ -454,8 +484,10 @@ impl RoomRepository for RedisRooms {
             Err(refusal) => {
                 // Who did not get in has no lease; another refusal may concern
                 // a session that is in the room.
-                if matches!(refusal, Refusal::Gone | Refusal::Full) {
-                    self.forget_due(join.code, &join.session).await;
+                if let Some(due) = due
+                    && matches!(refusal, Refusal::Gone | Refusal::Full)
+                {
+                    self.forget_due(join.code, &join.session, &due).await;
                 }
                 return Ok(Err(refusal));
             }
@@ -477,11 +509,14 @@ impl RoomRepository for RedisRooms {
         let value = self
             .call(Effect::Repeatable, &self.scripts.leave, &keys, &arguments)
             .await?;
-        let decision = Reply::decided(value)?.map(drop);
-        if decision.is_ok() && !session.is_unnamed() {
-            self.forget_due(code, session).await;
+        let (outcome, mut reply) = match Reply::decided(value)? {
+            Ok(decided) => decided,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if outcome == "ended" && !session.is_unnamed() {
+            self.forget_due(code, session, &reply.text()?).await;
         }
-        Ok(decision)
+        Ok(Ok(()))
     }
 
     async fn renew_sessions(
@@ -711,7 +746,7 @@ impl RoomRepository for RedisRooms {
         codes: &[RoomCode],
     ) -> Result<Vec<Option<Position>>, RepositoryError> {
         stream::iter(codes.to_vec())
-            .map(|code| self.position(code))
+            .map(|code| self.position_if_sound(code))
             .buffered(READS_AT_ONCE)
             .try_collect()
             .await
@@ -728,8 +763,11 @@ impl RoomRepository for RedisRooms {
                     let Ok(code) = RoomCode::parse("code", &code) else {
                         return Ok(None);
                     };
-                    let gone = self.position(code).await?.is_none();
-                    Ok::<_, RepositoryError>(gone.then_some((code, score)))
+                    match self.position(code).await {
+                        Ok(None) => Ok(Some((code, score))),
+                        // One room that is damaged or away does not keep the others.
+                        Ok(Some(_)) | Err(_) => Ok::<_, RepositoryError>(None),
+                    }
                 })
                 .buffered(READS_AT_ONCE)
                 .try_filter_map(|dead| async move { Ok(dead) })

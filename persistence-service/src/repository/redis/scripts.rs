@@ -1,6 +1,38 @@
 //! The scripts, one for each change, loaded once and called by their digest.
 
-use redis::Script;
+use redis::Cmd;
+
+/// A script: its text, and what Redis calls it by.
+#[derive(Debug)]
+pub(super) struct Script {
+    text: &'static str,
+    digest: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            digest: redis::Script::new(text).get_hash().to_owned(),
+        }
+    }
+
+    /// Calls it where Redis knows it.
+    pub(super) fn by_digest(&self, keys: &[String], arguments: &[&str]) -> Cmd {
+        call("EVALSHA", &self.digest, keys, arguments)
+    }
+
+    /// Calls it, and lets Redis know it from now on.
+    pub(super) fn by_text(&self, keys: &[String], arguments: &[&str]) -> Cmd {
+        call("EVAL", self.text, keys, arguments)
+    }
+}
+
+fn call(command: &str, script: &str, keys: &[String], arguments: &[&str]) -> Cmd {
+    let mut call = redis::cmd(command);
+    call.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+    call
+}
 
 /// All scripts.
 #[derive(Debug)]
@@ -19,6 +51,7 @@ pub(super) struct Scripts {
     pub(super) renew_sessions: Script,
     pub(super) expire_session: Script,
     pub(super) due: Script,
+    pub(super) forget_due: Script,
     pub(super) overdue: Script,
     pub(super) unlist: Script,
 }
@@ -50,6 +83,7 @@ impl Scripts {
             renew_sessions: of_room!("renew_sessions.lua"),
             expire_session: of_room!("expire_session.lua"),
             due: Script::new(include_str!("lua/due.lua")),
+            forget_due: Script::new(include_str!("lua/forget_due.lua")),
             overdue: Script::new(include_str!("lua/overdue.lua")),
             unlist: Script::new(include_str!("lua/unlist.lua")),
         }

@@ -1,5 +1,5 @@
 -- Notes in the index when the leases of sessions end.
--- KEYS: sessions:due. ARGV: lease (ms), members
+-- KEYS: sessions:due. ARGV: how long they have (ms), members
 --
 -- As in a renewal, a full store must not lose who lives.
 
@@ -10,3 +10,5 @@ redis.call('ZREM', KEYS[1], '')
 for i = 2, #ARGV do
   redis.call('ZADD', KEYS[1], due, ARGV[i])
 end
+
+return due

@@ -14,8 +14,9 @@ local lease = tonumber(redis.call('ZSCORE', sessions_key, session) or '')
 if not owner then
   return { 'gone' }
 end
-if lease and lease > math.floor(now / 1000) then
-  return { 'alive', text(lease) }
+local left = (lease or 0) - math.floor(now / 1000)
+if left > 0 then
+  return { 'alive', text(math.min(left, MOST_MILLISECONDS)) }
 end
 end_session(session, owner)
 

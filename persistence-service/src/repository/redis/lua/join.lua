@@ -7,13 +7,12 @@ if not epoch then
   return { 'gone' }
 end
 
+local agrees = presence_agrees()
 local seats = tonumber(redis.call('HGET', room_key, 'maxParticipants'))
 local present = redis.call('HLEN', participants_key)
 local old_name = redis.call('HGET', participants_key, user)
 local owner = redis.call('HGET', session_users_key, session)
 local count = tonumber(redis.call('HGET', user_sessions_key, user) or '0')
-redis.call('ZCARD', sessions_key)
-redis.call('ZCARD', arrivals_key)
 redis.call('LLEN', messages_key)
 redis.call('HLEN', board_key)
 redis.call('ZCARD', changes_key)
@@ -21,6 +20,10 @@ redis.call('ZCARD', tombstones_key)
 
 if not (seats and count) then
   return redis.error_reply('DAMAGED the room lacks its seats, or a user its number of sessions')
+end
+if not agrees then
+  forget_presence()
+  present, old_name, owner, count = 0, nil, nil, 0
 end
 if owner and owner ~= user then
   return { 'identity_mismatch' }

@@ -14,6 +14,7 @@ end
 if owner ~= user then
   return { 'identity_mismatch' }
 end
+local lease = redis.call('ZSCORE', sessions_key, session) or '0'
 end_session(session, user)
 
-return { 'ok' }
+return { 'ended', lease }

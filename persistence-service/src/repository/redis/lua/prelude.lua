@@ -11,6 +11,7 @@ local room_key, messages_key, board_key, changes_key, tombstones_key,
 
 local MOST_UNPACKED = 500 -- Lua's stack holds a few thousand values, not more.
 local LARGEST_EVENT = 65536 -- Bytes; larger ones are told without their body.
+local MOST_MILLISECONDS = 1e12 -- Thirty years: a lease without an end is as long.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -179,6 +180,37 @@ end
 local function renew(leases)
   redis.call('ZREM', sessions_key, '')
   call_in_parts('ZADD', sessions_key, leases)
+end
+
+-- Sessions whose leases ended long ago, a few at most. The index should have
+-- named them; one that lost them, or never had them, learns of them so.
+local function left_behind(lease)
+  return redis.call('ZRANGEBYSCORE', sessions_key, '-inf',
+    text(math.floor(now / 1000) - lease), 'LIMIT', 0, 20)
+end
+
+-- Whether the keys of presence agree. Where one of them was lost, or is of a time
+-- before another one was kept, nobody can tell who is there.
+local function presence_agrees()
+  local present = redis.call('HLEN', participants_key)
+  return present == redis.call('ZCARD', arrivals_key)
+    and present == redis.call('HLEN', user_sessions_key)
+    and redis.call('ZCARD', sessions_key) == redis.call('HLEN', session_users_key)
+end
+
+-- Empties the room. Whoever is there is found to be unknown when their session is
+-- renewed, and joins again. Readers catch up. Removals come first, as ever.
+local function forget_presence()
+  for _, key in ipairs({ participants_key, arrivals_key, sessions_key,
+    session_users_key, user_sessions_key }) do
+    redis.call('DEL', key)
+  end
+  local instant = expire_time()
+  local previous = text(last)
+  last = next_revision()
+  redis.call('HSET', room_key, 'revision', text(last), 'participantCount', '0')
+  refresh(instant)
+  publish('omitted', text(last), previous, instant, '', {})
 end
 
 -- Ends a session; its user is gone with the last one.

@@ -7,9 +7,11 @@ if not epoch then
   return { 'gone' }
 end
 
+if not presence_agrees() then
+  forget_presence()
+end
 local unknown, known = {}, {}
 local lease = text(math.floor(now / 1000) + ARGV[1])
-redis.call('ZCARD', sessions_key)
 for i = 2, #ARGV do
   if redis.call('HEXISTS', session_users_key, ARGV[i]) == 1 then
     known[#known + 1] = lease
@@ -20,4 +22,4 @@ for i = 2, #ARGV do
 end
 renew(known)
 
-return { 'ok', unknown }
+return { 'ok', unknown, left_behind(ARGV[1]) }
