@@ -5,15 +5,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 use roomkeeper_proto::v1::room_service_server::RoomServiceServer;
 use tokio::{
     net::TcpListener,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::{Server, server::TcpIncoming};
+use tonic_health::ServingStatus;
 
 use crate::{
     config::Config,
     feed::{Hub, Mailboxes},
-    grpc::{RoomService, follow_health},
+    grpc::{HEALTH_NAMES, RoomService, follow_health},
     repository::{
         RoomRepository,
         redis::{RedisRooms, RoomSettings},
@@ -35,7 +36,12 @@ const STREAMS_PER_CONNECTION: u32 = 10_000;
 /// life it is asked for one, and then has as long to give it.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// How long calls that are under way may take to finish when the program stops.
+/// How long the program goes on after it has said that it is going away: whoever
+/// balances calls over several services looks at their health about once a second.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// How long calls that are under way may take to finish after that. Together they
+/// stay under the ten seconds that a stop may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How often the index of active rooms is swept, unless rooms live shorter.
@@ -51,6 +57,10 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long the store must have been there without a break before sessions are
 /// ended: time for gateways that could not renew to do so.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How much longer than planned a round may take before it counts as a break:
+/// the program itself was held up, and the renewals sent to it were as well.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`, then lets calls finish and ends watches.
 ///
@@ -94,10 +104,12 @@ pub async fn run(
     let rooms = Rooms::new(repository.clone(), history);
 
     let tasks = TaskTracker::new();
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (mut reporter, health) = tonic_health::server::health_reporter();
     tasks.spawn(hub.clone().compare());
-    tasks.spawn(
-        stop.clone()
+    let leaving = stop.child_token();
+    let healthy = tasks.spawn(
+        leaving
+            .clone()
             .run_until_cancelled_owned(follow_health(reporter.clone(), repository.availability())),
     );
     tasks.spawn(
@@ -129,19 +141,31 @@ pub async fn run(
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = server.serve_with_incoming_shutdown(incoming, draining.clone().cancelled_owned());
     tokio::pin!(serving);
+    let leave = async {
+        shutdown.await;
+        tracing::info!("persistence-service: draining: not ready");
+        leaving.cancel();
+        // It only follows the store; whether it failed is of no interest any more.
+        drop(healthy.await);
+        for name in HEALTH_NAMES {
+            reporter
+                .set_service_status(name, ServingStatus::NotServing)
+                .await;
+        }
+        sleep(NOTICE).await;
+        tracing::info!("persistence-service: draining: watches end, calls under way finish");
+        // Whoever watches its health would keep it from ending.
+        for name in HEALTH_NAMES {
+            reporter.clear_service_status(name).await;
+        }
+        draining.cancel();
+    };
     tokio::select! {
         result = &mut serving => result?,
-        () = shutdown => {
-            tracing::info!("persistence-service: draining: watches end, calls under way finish");
-            for name in ["", roomkeeper_proto::v1::room_service_server::SERVICE_NAME] {
-                reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
-            }
-            draining.cancel();
-            match timeout(DRAIN_TIMEOUT, serving).await {
-                Ok(result) => result?,
-                Err(_) => tracing::warn!("calls under way did not finish in time"),
-            }
-        }
+        () = leave => match timeout(DRAIN_TIMEOUT, serving).await {
+            Ok(result) => result?,
+            Err(_) => tracing::warn!("calls under way did not finish in time"),
+        },
     }
     tracing::info!("persistence-service: stopped");
     Ok(())
@@ -163,36 +187,42 @@ async fn sweep(repository: Arc<dyn RoomRepository>, every: Duration) {
 
 /// Ends sessions that nobody renewed, again and again.
 ///
-/// Only after the store has been there for a while: after an outage everybody's
-/// lease has passed, and those who live need the time to say so.
+/// Only after the store has been there for a while, and this program has not been
+/// held up: after an outage everybody's lease has passed, and those who live need
+/// the time to say so.
 async fn expire(repository: Arc<dyn RoomRepository>) {
     let mut available = repository.availability();
-    let mut ticks = interval(EXPIRE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if available.wait_for(|&up| up).await.is_err() {
             return;
         }
         tokio::select! {
-            lost = available.wait_for(|&up| !up) => match lost {
-                Ok(_) => continue,
-                Err(_) => return,
+            lost = available.wait_for(|&up| !up) => if lost.is_err() {
+                return;
             },
-            () = sleep(GRACE) => {}
+            () = expire_while_available(&*repository) => {}
         }
-        loop {
-            tokio::select! {
-                lost = available.wait_for(|&up| !up) => match lost {
-                    Ok(_) => break,
-                    Err(_) => return,
-                },
-                _ = ticks.tick() => {}
-            }
-            match repository.expire_sessions().await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "sessions that nobody renewed were ended"),
-                Err(error) => tracing::debug!(%error, "overdue sessions were not ended"),
-            }
+    }
+}
+
+/// Ends sessions after the time of grace; returns when the program was held up.
+async fn expire_while_available(repository: &dyn RoomRepository) {
+    let begun = Instant::now();
+    sleep(GRACE).await;
+    if begun.elapsed() > GRACE + HELD_UP {
+        return;
+    }
+    loop {
+        let begun = Instant::now();
+        match repository.expire_sessions().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "sessions that nobody renewed were ended"),
+            Err(error) => tracing::debug!(%error, "overdue sessions were not ended"),
+        }
+        sleep(EXPIRE_INTERVAL).await;
+        if begun.elapsed() > EXPIRE_INTERVAL + HELD_UP {
+            tracing::info!("held up: sessions have time to be renewed before any is ended");
+            return;
         }
     }
 }

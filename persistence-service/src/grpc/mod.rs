@@ -6,5 +6,5 @@ mod service;
 mod status;
 mod watches;
 
-pub(crate) use health::follow as follow_health;
+pub(crate) use health::{HEALTH_NAMES, follow as follow_health};
 pub(crate) use service::RoomService;
