@@ -2,9 +2,18 @@
 #   docker build --target persistence-service -t roomkeeper/persistence-service .
 #   docker build --target edge-gateway -t roomkeeper/edge-gateway .
 
+FROM node:22-bookworm-slim AS web
+WORKDIR /src/edge-gateway/web
+COPY edge-gateway/web/package.json edge-gateway/web/package-lock.json ./
+RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+COPY edge-gateway/web ./
+RUN npm run build
+
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
+# What the gateway serves to browsers is part of its binary.
+COPY --from=web /src/edge-gateway/web/dist edge-gateway/web/dist
 # The caches outlive the layer, so a change of ours does not build the
 # dependencies again; what they hold must be copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -2,12 +2,37 @@
 
 CARGO ?= cargo
 BUF := tests/node_modules/.bin/buf
+WEB := edge-gateway/web
+CLIENT := $(WEB)/dist/index.html
+CLIENT_PACKAGES := $(WEB)/node_modules/.package-lock.json
+CLIENT_SOURCES := $(shell find $(WEB) \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
-.PHONY: build run test bench soak fmt lint schema-image clean
+.PHONY: build client web run test bench soak pictures fmt lint schema-image clean
 
-# Both programs, in target/release.
-build:
+# Both programs, in target/release, the web client in the gateway.
+build: client
 	$(CARGO) build --release --workspace
+
+# The web client, for the gateway's next build. Where there is no npm the gateway
+# serves a small page instead.
+ifeq ($(shell command -v npm),)
+client:
+	@echo "npm is missing: the gateway will serve its small page instead of the web client." >&2
+else
+client: $(CLIENT)
+endif
+
+$(CLIENT): $(CLIENT_SOURCES) $(CLIENT_PACKAGES)
+	npm --prefix $(WEB) run build
+
+$(CLIENT_PACKAGES): $(WEB)/package-lock.json
+	npm --prefix $(WEB) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The web client's dev server, in front of the gateway at GATEWAY_URL
+# (http://127.0.0.1:4000), which `make run` starts.
+web: $(CLIENT_PACKAGES)
+	npm --prefix $(WEB) run dev
 
 # Both programs against REDIS_URL, or against a redis-server of their own with
 # its data in ./data. Ctrl-C stops everything.
@@ -26,6 +51,11 @@ bench: build
 # A minute of fuzzing, then the black-box tests SOAK_ROUNDS times (3).
 soak: build
 	@bash tests/scripts/soak.sh
+
+# The README's pictures, taken anew.
+pictures: build
+	@bash tests/scripts/setup.sh
+	cd tests && node browser/pictures.mjs
 
 fmt: $(BUF)
 	$(CARGO) fmt --all
@@ -48,4 +78,5 @@ $(BUF): tests/package-lock.json
 
 clean:
 	$(CARGO) clean
-	rm -rf tests/node_modules
+	rm -rf tests/node_modules $(WEB)/node_modules
+	find $(WEB)/dist -mindepth 1 ! -name .gitkeep -delete

@@ -1,27 +1,50 @@
 #!/usr/bin/env bash
-# Sets up what the tests need besides Rust and Node: a redis-server, the npm packages.
+# Sets up what the tests need besides Rust and Node: a redis-server, a Chromium, the
+# npm packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if ! command -v redis-server >/dev/null; then
+# debian PACKAGE HINT: installs a package where that can be done without asking.
+debian() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "Installing redis-server ..."
+        echo "Installing $1 ..."
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq
-        apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+        apt-get install -y -qq --no-install-recommends "$1" >/dev/null
     else
-        echo "redis-server is missing. Install it: apt-get install redis-server, or brew install redis." >&2
+        echo "$1 is missing. $2" >&2
         exit 1
     fi
-fi
+}
+
+command -v redis-server >/dev/null ||
+    debian redis-server "Install it: apt-get install redis-server, or brew install redis."
+
+# The same places in which tests/harness/browser.mjs looks.
+chromium() {
+    local path
+    for path in "${CHROMIUM:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        [ -z "$path" ] || [ ! -x "$path" ] || return 0
+    done
+    return 1
+}
+chromium ||
+    debian chromium "Install it: apt-get install chromium; or say in CHROMIUM where a Chrome or Chromium is."
 
 if ! command -v npm >/dev/null; then
-    echo "Node 20 or later with npm is missing: the black-box tests are written for it." >&2
+    echo "Node 20.19 or later with npm is missing: it builds the web client and runs the tests." >&2
     exit 1
 fi
 
-# Anew where the lock file is newer than what it installed.
-if [ ! -e tests/node_modules/.package-lock.json ] ||
-    [ tests/package-lock.json -nt tests/node_modules/.package-lock.json ]; then
-    npm --prefix tests ci --ignore-scripts --no-audit --no-fund
-fi
+# packages FOLDER: npm ci, anew where the lock file is newer than what it installed.
+packages() {
+    local installed="$1/node_modules/.package-lock.json"
+    if [ ! -e "$installed" ] || [ "$1/package-lock.json" -nt "$installed" ]; then
+        npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund --loglevel=error
+        touch "$installed"
+    fi
+}
+
+packages tests
+packages edge-gateway/web

@@ -53,9 +53,7 @@ pub(crate) fn router(http: Http, sockets: SocketIoLayer, origins: AllowedOrigins
             get(async || success(&serde_json::json!({ "success": true }))),
         )
         .route("/readyz", get(ready))
-        .route("/", get(pages::index))
-        .route("/app.js", get(pages::script))
-        .route("/app.css", get(pages::style))
+        .merge(pages::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))

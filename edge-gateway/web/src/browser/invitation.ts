@@ -1,0 +1,6 @@
+import { roomLink, shownCode } from "./router";
+
+/** What is copied to bring somebody into a room: its code, and a link that opens it. */
+export function copyable(code: string): string {
+  return `${shownCode(code)} ${roomLink(code)}`;
+}
