@@ -67,6 +67,18 @@ bash tests/scripts/setup.sh || {
     exit 1
 }
 
+# First, because the gateway is built around it.
+check "web client: types and build" make --no-print-directory client
+
+echo "== web client: unit tests"
+npm --prefix edge-gateway/web test -- --reporter=default --reporter=json --outputFile.json="$logs/vitest"
+status=$?
+# told FILE NAME: a number from the JSON of Vitest; none where it wrote no file.
+told() {
+    node -e 'try { console.log(JSON.parse(fs.readFileSync(process.argv[1]))[process.argv[2]]) } catch { console.log(0) }' "$1" "$2"
+}
+count "web client: unit tests" "$status" "$(told "$logs/vitest" numPassedTests)" "$(told "$logs/vitest" numFailedTests)"
+
 check "format" cargo fmt --all --check
 check "schema: lint" "$buf" lint
 check "schema: format" "$buf" format --diff --exit-code
@@ -89,17 +101,26 @@ count "cargo test" "$status" \
 
 check "release build" cargo build --release --workspace
 
-echo "== black-box tests"
-# TEST_CONCURRENCY says how many files run at once.
-(cd tests && node --test --test-concurrency="${TEST_CONCURRENCY:-3}" --test-timeout=180000 \
-    --test-reporter=spec --test-reporter-destination=stdout \
-    --test-reporter=tap --test-reporter-destination="$logs/node" \
-    e2e/*.test.mjs)
-status=$?
-# The runner's own sum stands at the end; what a file printed stands before it.
-tail -n 12 "$logs/node" >"$logs/node-sum" 2>/dev/null || : >"$logs/node-sum"
-count "black-box tests" "$status" \
-    "$(sum "$logs/node-sum" '^# pass ([0-9]+)$')" \
-    $(($(sum "$logs/node-sum" '^# fail ([0-9]+)$') + $(sum "$logs/node-sum" '^# cancelled ([0-9]+)$')))
+# node_tests NAME CONCURRENCY PATTERN: the files in tests/ of a pattern, so many at once.
+node_tests() {
+    local name=$1 concurrency=$2 pattern=$3 status
+    echo "== $name"
+    # The pattern is expanded in tests/: Node 20 expands none.
+    # shellcheck disable=SC2086
+    (cd tests && node --test --test-concurrency="$concurrency" --test-timeout=180000 \
+        --test-reporter=spec --test-reporter-destination=stdout \
+        --test-reporter=tap --test-reporter-destination="$logs/node" \
+        $pattern)
+    status=$?
+    # The runner's own sum stands at the end; what a file printed stands before it.
+    tail -n 12 "$logs/node" >"$logs/node-sum" 2>/dev/null || : >"$logs/node-sum"
+    count "$name" "$status" \
+        "$(sum "$logs/node-sum" '^# pass ([0-9]+)$')" \
+        $(($(sum "$logs/node-sum" '^# fail ([0-9]+)$') + $(sum "$logs/node-sum" '^# cancelled ([0-9]+)$')))
+    rm -f "$logs/node"
+}
+
+node_tests "black-box tests" "${TEST_CONCURRENCY:-3}" 'e2e/*.test.mjs'
+node_tests "browser tests" "${BROWSER_CONCURRENCY:-2}" 'browser/*.test.mjs'
 
 total
