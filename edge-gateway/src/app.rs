@@ -26,6 +26,10 @@ use crate::{
     socket::Gateway,
 };
 
+/// How long the gateway goes on after it has said that it is not ready: whoever balances
+/// browsers over several gateways looks about once a second.
+const NOTICE: Duration = Duration::from_secs(1);
+
 /// How long sockets have to hear that the gateway goes away.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -36,9 +40,9 @@ const ANSWERS: Duration = Duration::from_millis(500);
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// How long their sessions may take to leave their rooms.
-const LEAVING: Duration = Duration::from_secs(5);
+const LEAVING: Duration = Duration::from_secs(4);
 
-/// How long what is left of the connections may take. All five together stay under the
+/// How long what is left of the connections may take. All six together stay under the
 /// 10 seconds that a stop may take.
 const LAST_BYTES: Duration = Duration::from_millis(500);
 
@@ -99,7 +103,12 @@ impl App {
 
         shutdown.cancelled().await;
         self.draining.store(true, Ordering::Relaxed);
-        info!(sockets = self.io.sockets().len(), "edge-gateway: draining");
+        info!("edge-gateway: draining: not ready");
+        sleep(NOTICE).await;
+        info!(
+            sockets = self.io.sockets().len(),
+            "edge-gateway: draining: sockets are told"
+        );
         Gateway::tell_draining(&self.io);
         sleep(FAREWELL).await;
         stop_accepting.cancel();

@@ -16,10 +16,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The exit code for settings that cannot be used.
 const BAD_CONFIG: u8 = 2;
+
+/// The exit code after a second signal.
+const STOPPED_AT_ONCE: i32 = 130;
 
 fn main() -> ExitCode {
     // `.env` never beats the real environment, and need not be there.
@@ -121,6 +124,6 @@ async fn watch_signals(shutdown: CancellationToken) {
     info!("edge-gateway: {name}, stopping");
     shutdown.cancel();
     let name = next().await;
-    error!("edge-gateway: {name} again, exiting at once");
-    std::process::exit(1);
+    warn!("edge-gateway: {name} again, exiting at once");
+    std::process::exit(STOPPED_AT_ONCE);
 }

@@ -15,6 +15,9 @@ use tokio::{
 /// The exit code where the settings are wrong.
 const USAGE: u8 = 2;
 
+/// The exit code after a second signal.
+const STOPPED_AT_ONCE: i32 = 130;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match Config::read() {
@@ -79,7 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
                 }
                 None => {
                     tracing::warn!("stopped at once by a second signal");
-                    std::process::exit(130);
+                    std::process::exit(STOPPED_AT_ONCE);
                 }
             }
         }

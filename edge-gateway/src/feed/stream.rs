@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::{
-    persistence::{Endpoint, Persistence},
+    persistence::{Counted, Endpoint, Health, Persistence},
     values::RoomCode,
 };
 
@@ -58,10 +58,11 @@ impl Streams {
             let (sender, receiver) = mpsc::channel(COMMANDS);
             commands.insert(endpoint.url().to_owned(), sender);
             let stopped = stop.clone().cancelled_owned();
+            let persistence = persistence.clone();
             tokio::spawn(async move {
                 tokio::select! {
                     () = stopped => {}
-                    () = run(endpoint, receiver) => {}
+                    () = run(persistence, endpoint, receiver) => {}
                 }
             });
         }
@@ -72,7 +73,8 @@ impl Streams {
         }
     }
 
-    /// Begins to watch a room at the service whose turn it is; `None` if its queue is full.
+    /// Begins to watch a room at the healthy service with the fewest; `None` if its queue is
+    /// full.
     pub(crate) fn watch(
         &self,
         room: &RoomCode,
@@ -92,6 +94,7 @@ impl Streams {
             id,
             frames,
             commands,
+            _watched: endpoint.is_watched(),
         })
     }
 }
@@ -102,6 +105,7 @@ pub(crate) struct Watching {
     id: u64,
     frames: mpsc::Receiver<Frame>,
     commands: mpsc::Sender<Command>,
+    _watched: Counted,
 }
 
 impl Watching {
@@ -125,12 +129,17 @@ enum Command {
 }
 
 /// Keeps a stream to one service whenever somebody wants to watch there.
-async fn run(endpoint: Endpoint, mut commands: mpsc::Receiver<Command>) {
+async fn run(persistence: Persistence, endpoint: Endpoint, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         if let Command::Watch(watch, sink) = command {
             let mut stream = Stream::default();
             stream.watch(watch, sink);
-            stream.serve(&endpoint, &mut commands).await;
+            tokio::select! {
+                () = stream.serve(&endpoint, &mut commands) => {}
+                () = persistence.unfit(&endpoint) => {
+                    info!(service.url = %endpoint.url(), "feed: left for another service");
+                }
+            }
             // Whoever asked meanwhile asks again, perhaps another service: dropping the
             // command closes the frames.
             while commands.try_recv().is_ok() {}
@@ -175,14 +184,13 @@ impl Stream {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => {
                 debug!(service.url = %endpoint.url(), %status, "no feed");
-                return endpoint.is_down();
+                return endpoint.turns_out(Health::Silent);
             }
             Err(_elapsed) => {
                 debug!(service.url = %endpoint.url(), "no feed in time");
-                return endpoint.is_down();
+                return endpoint.turns_out(Health::Silent);
             }
         };
-        endpoint.is_up();
         info!(service.url = %endpoint.url(), "feed: open");
 
         loop {
@@ -191,7 +199,7 @@ impl Stream {
                     Ok(Some(frame)) => {
                         if is_draining(&frame) {
                             // So that its rooms are watched elsewhere, if there is another.
-                            endpoint.is_down();
+                            endpoint.turns_out(Health::NotServing);
                         }
                         self.hand_over(frame);
                     }
@@ -217,7 +225,7 @@ impl Stream {
             }
         }
         info!(service.url = %endpoint.url(), rooms = self.sinks.len(), "feed: closed");
-        endpoint.is_down();
+        endpoint.turns_out(Health::NotServing);
     }
 
     fn hand_over(&mut self, response: proto::WatchRoomsResponse) {

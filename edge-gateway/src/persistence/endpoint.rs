@@ -1,18 +1,24 @@
-//! The services: one channel each, and which to ask first.
+//! The services: one channel each, which to ask first, and when to leave one.
 //!
 //! The transport's own balancing keeps picking dead endpoints, so the picking is ours.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use roomkeeper_proto::v1::room_service_client::RoomServiceClient;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tonic::transport::{self, Channel};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::{
+    Code,
+    transport::{self, Channel},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -22,10 +28,14 @@ use tracing::{info, warn};
 const SERVICE: &str = "roomkeeper.v1.RoomService";
 
 /// How long a health check may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(390);
 
-/// How often health is checked.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after one the next is begun.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How many in a row must stay unanswered: one may be due to a busy moment. A service that
+/// falls silent is known to be silent within a second.
+const PROBES_MISSED: usize = 2;
 
 /// The largest answer that is read: the largest board (8 MiB) with its history, and room
 /// for what the encoding adds.
@@ -34,16 +44,36 @@ const MAX_DECODED: usize = 32 << 20;
 /// The largest request that is sent; a board change is at most 1 MiB.
 const MAX_ENCODED: usize = 16 << 20;
 
+/// What is known of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers, and reaches its store.
+    Serving = 0,
+    /// It answers, and says that it does not serve.
+    NotServing = 1,
+    /// It does not answer.
+    Silent = 2,
+}
+
 /// One service.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     url: Arc<str>,
     channel: Channel,
-    up: Arc<AtomicBool>,
+    known: Arc<Known>,
+    /// Told whenever the health of any service changes.
+    changes: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    health: AtomicU8,
+    calls: AtomicUsize,
+    watches: AtomicUsize,
 }
 
 impl Endpoint {
-    fn new(url: &str) -> Result<Self, transport::Error> {
+    fn new(url: &str, changes: watch::Sender<()>) -> Result<Self, transport::Error> {
         let channel = transport::Endpoint::new(url.to_owned())?
             .connect_timeout(Duration::from_secs(1))
             .tcp_keepalive(Some(Duration::from_secs(10)))
@@ -55,7 +85,8 @@ impl Endpoint {
         Ok(Self {
             url: url.into(),
             channel,
-            up: Arc::new(AtomicBool::new(true)),
+            known: Arc::default(),
+            changes,
         })
     }
 
@@ -71,36 +102,108 @@ impl Endpoint {
             .max_encoding_message_size(MAX_ENCODED)
     }
 
-    /// Remembers that it could not be reached, so that others are asked first.
-    pub fn is_down(&self) {
-        if self.up.swap(false, Ordering::Relaxed) {
-            warn!(service.url = %self.url, "persistence service: not ready");
+    /// What is known of it.
+    pub fn health(&self) -> Health {
+        match self.known.health.load(Ordering::Relaxed) {
+            0 => Health::Serving,
+            1 => Health::NotServing,
+            _ => Health::Silent,
         }
     }
 
-    /// Remembers that it answered.
-    pub fn is_up(&self) {
-        if !self.up.swap(true, Ordering::Relaxed) {
-            info!(service.url = %self.url, "persistence service: ready again");
+    /// Remembers what it has turned out to be, so that others are asked first.
+    pub fn turns_out(&self, health: Health) {
+        let before = self.known.health.swap(health as u8, Ordering::Relaxed);
+        if before == health as u8 {
+            return;
         }
+        match health {
+            Health::Serving => info!(service.url = %self.url, "persistence service: ready again"),
+            Health::NotServing | Health::Silent => {
+                warn!(service.url = %self.url, ?health, "persistence service: not ready");
+            }
+        }
+        self.changes.send_replace(());
     }
 
-    /// Asks the service for its health and remembers the answer.
+    /// Asks the service for its health, and remembers what it answers.
     pub async fn probe(&self) -> bool {
+        let health = self.ask().await;
+        if let Some(health) = health {
+            self.turns_out(health);
+        }
+        health == Some(Health::Serving)
+    }
+
+    /// What it says; `None` if it does not answer in time.
+    async fn ask(&self) -> Option<Health> {
         let request = HealthCheckRequest {
             service: SERVICE.to_owned(),
         };
         let mut client = HealthClient::new(self.channel.clone());
-        let serving = matches!(
-            timeout(PROBE_TIMEOUT, client.check(request)).await,
-            Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving
-        );
-        if serving {
-            self.is_up()
-        } else {
-            self.is_down()
+        let answer = timeout(PROBE_TIMEOUT, client.check(request)).await.ok()?;
+        Some(match answer {
+            Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Health::Serving,
+            // One that goes away no longer knows its health.
+            Ok(_) => Health::NotServing,
+            Err(status) if status.code() == Code::NotFound => Health::NotServing,
+            Err(_) => Health::Silent,
+        })
+    }
+
+    /// Asks for its health regularly, for ever.
+    async fn watch_health(&self) {
+        let mut ticks = interval(PROBE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut missed = 0;
+        loop {
+            ticks.tick().await;
+            match self.ask().await {
+                Some(health) => {
+                    missed = 0;
+                    self.turns_out(health);
+                }
+                None => {
+                    missed += 1;
+                    if missed >= PROBES_MISSED {
+                        self.turns_out(Health::Silent);
+                    }
+                }
+            }
         }
-        serving
+    }
+
+    /// Counts a call that is under way, until what is returned is dropped.
+    pub(super) fn is_called(&self) -> Counted {
+        Counted::new(self, |known| &known.calls)
+    }
+
+    /// Counts a room that is watched there, until what is returned is dropped.
+    pub(crate) fn is_watched(&self) -> Counted {
+        Counted::new(self, |known| &known.watches)
+    }
+}
+
+/// One more, as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    known: Arc<Known>,
+    what: fn(&Known) -> &AtomicUsize,
+}
+
+impl Counted {
+    fn new(endpoint: &Endpoint, what: fn(&Known) -> &AtomicUsize) -> Self {
+        what(&endpoint.known).fetch_add(1, Ordering::Relaxed);
+        Self {
+            known: endpoint.known.clone(),
+            what,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.what)(&self.known).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -109,39 +212,78 @@ impl Endpoint {
 pub(super) struct Endpoints {
     all: Arc<[Endpoint]>,
     next: Arc<AtomicUsize>,
+    changes: watch::Sender<()>,
 }
 
 impl Endpoints {
     pub(super) fn new(urls: &[String]) -> Result<Self, transport::Error> {
+        let changes = watch::Sender::new(());
         let all = urls
             .iter()
-            .map(|url| Endpoint::new(url))
+            .map(|url| Endpoint::new(url, changes.clone()))
             .collect::<Result<Arc<[_]>, _>>()?;
         Ok(Self {
             all,
             next: Arc::new(AtomicUsize::new(0)),
+            changes,
         })
     }
 
-    /// The healthy ones in turn, then the others: one of those may be back.
-    pub(super) fn in_order(&self) -> Vec<Endpoint> {
+    /// For a call: the healthy ones, the least called first, equals in turn; then the
+    /// others: one of those may be back.
+    pub(super) fn for_a_call(&self) -> Vec<Endpoint> {
+        self.ordered(|known| &known.calls)
+    }
+
+    /// The same for a room that is to be watched: the least watched first.
+    pub(super) fn for_a_watch(&self) -> Vec<Endpoint> {
+        self.ordered(|known| &known.watches)
+    }
+
+    fn ordered(&self, load: fn(&Known) -> &AtomicUsize) -> Vec<Endpoint> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turned = (0..self.all.len()).map(|i| &self.all[(first + i) % self.all.len()]);
-        let (mut up, down): (Vec<_>, Vec<_>) = turned
-            .cloned()
-            .partition(|endpoint| endpoint.up.load(Ordering::Relaxed));
-        up.extend(down);
-        up
+        let mut ordered: Vec<(Health, usize, Endpoint)> = (0..self.all.len())
+            .map(|i| &self.all[(first + i) % self.all.len()])
+            .map(|endpoint| {
+                let load = load(&endpoint.known).load(Ordering::Relaxed);
+                (endpoint.health(), load, endpoint.clone())
+            })
+            .collect();
+        ordered.sort_by_key(|(health, load, _)| (*health as u8, *load));
+        ordered
+            .into_iter()
+            .map(|(_, _, endpoint)| endpoint)
+            .collect()
+    }
+
+    /// Waits until a service does not answer and another one serves: what is under way
+    /// there is to be done here instead.
+    pub(super) async fn silenced(&self, endpoint: &Endpoint) {
+        self.replaceable(endpoint, |health| health == Health::Silent)
+            .await;
+    }
+
+    /// Waits until a service does not serve, and another one does.
+    pub(super) async fn unfit(&self, endpoint: &Endpoint) {
+        self.replaceable(endpoint, |health| health != Health::Serving)
+            .await;
+    }
+
+    async fn replaceable(&self, endpoint: &Endpoint, is_bad: impl Fn(Health) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while !is_bad(endpoint.health())
+            || !self.all.iter().any(|one| one.health() == Health::Serving)
+        {
+            if changes.changed().await.is_err() {
+                // The sender lives as long as this.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Checks everybody's health regularly, for ever.
     pub(super) async fn watch_health(&self) {
-        let mut ticks = interval(PROBE_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            futures_util::future::join_all(self.all.iter().map(Endpoint::probe)).await;
-        }
+        futures_util::future::join_all(self.all.iter().map(Endpoint::watch_health)).await;
     }
 }
 
@@ -149,25 +291,72 @@ impl Endpoints {
 mod tests {
     use super::*;
 
-    fn urls(endpoints: &Endpoints) -> Vec<String> {
-        endpoints
-            .in_order()
-            .iter()
-            .map(|endpoint| endpoint.url().to_owned())
-            .collect()
+    fn two() -> Endpoints {
+        Endpoints::new(&["http://a:1".to_owned(), "http://b:1".to_owned()]).unwrap()
+    }
+
+    fn urls(endpoints: &[Endpoint]) -> Vec<&str> {
+        endpoints.iter().map(Endpoint::url).collect()
     }
 
     #[tokio::test]
     async fn services_take_turns_and_the_unreachable_come_last() {
-        let endpoints =
-            Endpoints::new(&["http://a:1".to_owned(), "http://b:1".to_owned()]).unwrap();
-        assert_eq!(urls(&endpoints), ["http://a:1", "http://b:1"]);
-        assert_eq!(urls(&endpoints), ["http://b:1", "http://a:1"]);
+        let endpoints = two();
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://a:1", "http://b:1"]);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
 
-        endpoints.all[0].is_down();
-        assert_eq!(urls(&endpoints), ["http://b:1", "http://a:1"]);
-        assert_eq!(urls(&endpoints), ["http://b:1", "http://a:1"]);
-        endpoints.all[0].is_up();
-        assert_eq!(urls(&endpoints), ["http://a:1", "http://b:1"]);
+        endpoints.all[0].turns_out(Health::Silent);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+        endpoints.all[0].turns_out(Health::Serving);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://a:1", "http://b:1"]);
+        endpoints.all[0].turns_out(Health::Silent);
+        endpoints.all[1].turns_out(Health::NotServing);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+    }
+
+    #[tokio::test]
+    async fn the_least_loaded_of_the_healthy_is_asked_first() {
+        let endpoints = two();
+        let busy = [endpoints.all[0].is_called(), endpoints.all[0].is_called()];
+        let one = endpoints.all[1].is_called();
+        for _ in 0..3 {
+            assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+        }
+        let _watched = endpoints.all[1].is_watched();
+        for _ in 0..3 {
+            assert_eq!(urls(&endpoints.for_a_watch()), ["http://a:1", "http://b:1"]);
+        }
+        drop(busy);
+        for _ in 0..3 {
+            assert_eq!(urls(&endpoints.for_a_call()), ["http://a:1", "http://b:1"]);
+        }
+        drop(one);
+        endpoints.all[0].turns_out(Health::Silent);
+        let _busy = endpoints.all[1].is_called();
+        assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+    }
+
+    #[tokio::test]
+    async fn a_service_is_left_only_for_one_that_serves() {
+        let endpoints = two();
+        let [a, b] = [&endpoints.all[0], &endpoints.all[1]];
+        let is_left = async || {
+            timeout(Duration::from_millis(20), endpoints.silenced(a))
+                .await
+                .is_ok()
+        };
+        b.turns_out(Health::Silent);
+        a.turns_out(Health::Silent);
+        assert!(!is_left().await);
+        let left = endpoints.silenced(a);
+        tokio::pin!(left);
+        assert!(futures_util::poll!(left.as_mut()).is_pending());
+        b.turns_out(Health::Serving);
+        left.await;
+        a.turns_out(Health::NotServing);
+        assert!(!is_left().await);
+        endpoints.unfit(a).await;
     }
 }

@@ -10,12 +10,13 @@ use std::{future::Future, time::Duration};
 
 use rand::Rng as _;
 use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Response, Status, transport::Channel};
 use tracing::{debug, error};
 
-pub use endpoint::Endpoint;
+pub(crate) use endpoint::Counted;
 use endpoint::Endpoints;
+pub use endpoint::{Endpoint, Health};
 use status::Failure;
 
 use crate::{config::ServiceUrls, error::Error};
@@ -59,16 +60,23 @@ impl Persistence {
         })
     }
 
-    /// The services, the healthy ones first, the others after them.
+    /// The services in the order in which a room is best watched: the healthy ones, the
+    /// least watched first, then the others.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.endpoints.in_order()
+        self.endpoints.for_a_watch()
+    }
+
+    /// Waits until a service does not serve and another one does, so that what is watched
+    /// there is better watched elsewhere.
+    pub(crate) async fn unfit(&self, endpoint: &Endpoint) {
+        self.endpoints.unfit(endpoint).await;
     }
 
     /// Whether some service can be reached and serves.
     pub async fn is_ready(&self) -> bool {
         let checks = self
             .endpoints
-            .in_order()
+            .for_a_call()
             .into_iter()
             .map(|endpoint| async move { endpoint.probe().await });
         futures_util::future::join_all(checks)
@@ -244,7 +252,7 @@ impl Persistence {
     {
         let started = Instant::now();
         let deadline = started + DEADLINE;
-        let endpoints = self.endpoints.in_order();
+        let endpoints = self.endpoints.for_a_call();
         // Set once a try may have reached the store without our knowing what became of it.
         let mut in_doubt = false;
 
@@ -253,14 +261,18 @@ impl Persistence {
             let mut message = Request::new(request.clone());
             message.set_timeout(deadline - Instant::now());
 
-            let answer = timeout_at(deadline, send(endpoint.client(), message)).await;
+            let under_way = endpoint.is_called();
+            let answer = tokio::select! {
+                answer = send(endpoint.client(), message) => Some(answer),
+                () = self.endpoints.silenced(endpoint) => None,
+                () = sleep_until(deadline) => None,
+            };
+            drop(under_way);
             let failure = match answer {
-                Ok(Ok(response)) => {
-                    endpoint.is_up();
-                    return Ok(response.into_inner());
-                }
-                Ok(Err(status)) => status::classify(&status),
-                Err(_elapsed) => Failure::Lost("deadline exceeded".to_owned()),
+                Some(Ok(response)) => return Ok(response.into_inner()),
+                Some(Err(status)) => status::classify(&status),
+                // Whether the service is silent is for its health to say: this may be slow.
+                None => Failure::Lost("no answer in time".to_owned()),
             };
             let may_repeat = match failure {
                 Failure::Refused(error @ (Error::StoreUnavailable | Error::OutcomeUnknown)) => {
@@ -274,12 +286,11 @@ impl Persistence {
                 }
                 Failure::NotSent(problem) => {
                     debug!(service.url = %endpoint.url(), "not reachable: {problem}");
-                    endpoint.is_down();
+                    endpoint.turns_out(Health::Silent);
                     true
                 }
                 Failure::Lost(problem) => {
                     debug!(service.url = %endpoint.url(), "no answer: {problem}");
-                    endpoint.is_down();
                     in_doubt = true;
                     repeat != Repeat::Never
                 }

@@ -19,7 +19,7 @@ pub(super) async fn message(session: &Session, text: &str, reply: &Reply) -> Res
         user_id: member.user_id.clone(),
         username: member.username.clone(),
         text: message.text,
-        session_id: session.id.clone(),
+        session_id: member.session_id.as_ref().to_owned(),
         request_id,
         request_id_is_transient,
     };

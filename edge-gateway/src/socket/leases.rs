@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use rand::Rng as _;
 use roomkeeper_proto::v1 as proto;
 use tokio::time::sleep;
@@ -28,6 +29,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many sessions one call renews.
 const AT_ONCE: usize = 500;
+
+/// How many sessions are brought back at once.
+const BROUGHT_BACK_AT_ONCE: usize = 32;
 
 /// A session in a room.
 type Key = (RoomCode, Arc<str>);
@@ -111,29 +115,46 @@ impl Leases {
         }
     }
 
+    /// Renews all of them; a part that fails keeps no other from being renewed.
     async fn renew(&self, persistence: &Persistence) -> Result<(), Error> {
         let keys: Vec<Key> = self.held().keys().cloned().collect();
+        let mut renewed = Ok(());
         for part in keys.chunks(AT_ONCE) {
-            let sessions = part
-                .iter()
-                .map(|(room, session)| proto::SessionRef {
-                    room_code: room.as_str().to_owned(),
-                    session_id: session.as_ref().to_owned(),
-                })
-                .collect();
-            let unknown = persistence.renew_sessions(sessions).await?;
-            for proto::SessionRef {
-                room_code,
-                session_id,
-            } in unknown
-            {
-                if let Ok(room) = RoomCode::parse("room_code", &room_code) {
-                    self.bring_back(persistence, (room, session_id.into()))
-                        .await?;
-                }
+            if let Err(error) = self.renew_part(persistence, part).await {
+                renewed = Err(error);
             }
         }
-        Ok(())
+        renewed
+    }
+
+    async fn renew_part(&self, persistence: &Persistence, part: &[Key]) -> Result<(), Error> {
+        let sessions = part
+            .iter()
+            .map(|(room, session)| proto::SessionRef {
+                room_code: room.as_str().to_owned(),
+                session_id: session.as_ref().to_owned(),
+            })
+            .collect();
+        let unknown = persistence.renew_sessions(sessions).await?;
+        // Many at once, as after a long outage: each is out of its room until then.
+        stream::iter(unknown)
+            .map(async |session| {
+                let proto::SessionRef {
+                    room_code,
+                    session_id,
+                } = session;
+                match RoomCode::parse("room_code", &room_code) {
+                    Ok(room) => {
+                        self.bring_back(persistence, (room, session_id.into()))
+                            .await
+                    }
+                    // The service names only what it was asked for.
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(BROUGHT_BACK_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Joins a session again that ended although its socket lives.

@@ -1,6 +1,9 @@
 //! `join` and `leave`.
 
+use std::sync::Arc;
+
 use roomkeeper_proto::v1 as proto;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::{
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    feed::{JoinRequest, Joiner, Refusal, Sync},
+    feed::{JoinRequest, Joiner, PumpHandle, Refusal, Sync},
     values::RoomCode,
 };
 
@@ -18,7 +21,14 @@ use crate::{
 const ATTEMPTS: usize = 5;
 
 /// Makes the socket a member; the room's pump shows it the room and answers.
-pub(super) async fn join(session: &mut Session, text: &str, reply: &Reply) -> Result<(), Error> {
+///
+/// A join that cannot be answered in time is given up, and ended at the service.
+pub(super) async fn join(
+    session: &mut Session,
+    text: &str,
+    reply: &Reply,
+    answer_by: Instant,
+) -> Result<(), Error> {
     let join = Join::parse(text)?;
     session
         .rooms
@@ -35,26 +45,52 @@ pub(super) async fn join(session: &mut Session, text: &str, reply: &Reply) -> Re
         return Err(Error::rate_limited());
     }
 
+    let session_id = match bound {
+        Some(member) => member.session_id.clone(),
+        None => session.next_session_id(),
+    };
     let room = join.room.clone();
     let user_id = join.user_id.clone();
-    let mut may_be_in = false;
-    let joined = bring_in(session, join, reply, &mut may_be_in).await;
-    if joined.is_err() && may_be_in && !is_member {
-        session
-            .gateway
-            .leave_surely(room, user_id, session.id.clone());
+    let mut coming = Coming {
+        session_id: session_id.clone(),
+        may_be_in: false,
+        pump: None,
+    };
+    let joined = timeout_at(answer_by, bring_in(session, join, reply, &mut coming))
+        .await
+        .unwrap_or(Err(if coming.may_be_in {
+            Error::OutcomeUnknown
+        } else {
+            Error::StoreUnavailable
+        }));
+    if joined.is_err() && !is_member {
+        if let Some(pump) = coming.pump {
+            // It may be about to let the joiner in.
+            pump.leave(session.key).await;
+        }
+        if coming.may_be_in {
+            session.gateway.leave_surely(room, user_id, session_id);
+        }
     }
     joined
 }
 
-/// `may_be_in` is set once the service may count the session as a member.
+/// How far a join has come; where it is given up, what it began is ended.
+struct Coming {
+    session_id: Arc<str>,
+    /// The service may count the session as a member.
+    may_be_in: bool,
+    pump: Option<PumpHandle>,
+}
+
 async fn bring_in(
     session: &mut Session,
     join: Join,
     reply: &Reply,
-    may_be_in: &mut bool,
+    coming: &mut Coming,
 ) -> Result<(), Error> {
     let persistence = session.gateway.persistence.clone();
+    let session_id = coming.session_id.clone();
     for _ in 0..ATTEMPTS {
         // Held from before JoinRoom is sent: the room's events are kept from here on.
         let pump = session.gateway.registry.pump(&join.room);
@@ -68,17 +104,17 @@ async fn bring_in(
             room_code: join.room.as_str().to_owned(),
             user_id: join.user_id.clone(),
             username: join.username.clone(),
-            session_id: session.id.clone(),
+            session_id: session_id.as_ref().to_owned(),
             after: join.after,
         };
+        let was_in = std::mem::replace(&mut coming.may_be_in, true);
         let snapshot = match persistence.join_room(request).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                *may_be_in |= error == Error::OutcomeUnknown;
+                coming.may_be_in = was_in || error == Error::OutcomeUnknown;
                 return Err(error);
             }
         };
-        *may_be_in = true;
         let position = snapshot.position.ok_or(Error::Internal)?;
         let board = match board {
             Some((_, at)) if at.epoch != position.epoch => continue,
@@ -87,7 +123,7 @@ async fn bring_in(
         };
         let joiner = Joiner {
             key: session.key,
-            session_id: session.id.clone(),
+            session_id: session_id.as_ref().to_owned(),
             sync: join.sync,
             resumes: join.after.is_some(),
             drawing: session.drawing.clone(),
@@ -100,6 +136,7 @@ async fn bring_in(
             outbox: session.outbox.clone(),
             reply: reply.clone(),
         };
+        coming.pump = Some(pump.clone());
         match pump.join(request).await {
             Ok(()) => {
                 let Join {
@@ -112,10 +149,11 @@ async fn bring_in(
                 let lease = session
                     .gateway
                     .leases
-                    .hold(&room, &session.id, &user_id, &username);
+                    .hold(&room, &session_id, &user_id, &username);
                 session.rooms.insert(
                     room,
                     Membership {
+                        session_id,
                         user_id,
                         username,
                         sync,
@@ -126,7 +164,7 @@ async fn bring_in(
                 return Ok(());
             }
             Err(why @ (Refusal::Stale | Refusal::Restart)) => {
-                debug!(room.code = %join.room, session.id = %session.id, ?why, "joining anew");
+                debug!(room.code = %join.room, session.id = %session_id, ?why, "joining anew");
             }
             Err(Refusal::Late) => break,
         }
@@ -148,7 +186,14 @@ async fn whole_board(
 }
 
 /// Ends the socket's membership, if there is one.
-pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> Result<(), Error> {
+///
+/// One that cannot be ended in time is ended later.
+pub(super) async fn leave(
+    session: &mut Session,
+    text: &str,
+    reply: &Reply,
+    answer_by: Instant,
+) -> Result<(), Error> {
     let Leave(claim) = Leave::parse(text)?;
     match session.member(&claim) {
         Ok(_) => {}
@@ -159,6 +204,7 @@ pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> R
         Err(error) => return Err(error),
     }
     if let Some(Membership {
+        session_id,
         user_id,
         pump,
         _lease,
@@ -172,14 +218,18 @@ pub(super) async fn leave(session: &mut Session, text: &str, reply: &Reply) -> R
             let request = proto::LeaveRoomRequest {
                 room_code: claim.room.as_str().to_owned(),
                 user_id: user_id.clone(),
-                session_id: session.id.clone(),
+                session_id: session_id.as_ref().to_owned(),
             };
-            match session.gateway.persistence.leave_room(request).await {
+            let leaving = session.gateway.persistence.leave_room(request);
+            let left = timeout_at(answer_by, leaving)
+                .await
+                .unwrap_or(Err(Error::OutcomeUnknown));
+            match left {
                 Ok(()) | Err(Error::RoomNotFound) => {}
                 Err(error) => {
                     session
                         .gateway
-                        .leave_surely(claim.room, user_id, session.id.clone());
+                        .leave_surely(claim.room, user_id, session_id);
                     return Err(error);
                 }
             }

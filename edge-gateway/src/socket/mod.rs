@@ -49,10 +49,11 @@ async fn dispatch(
     event: ClientEvent,
     text: &str,
     reply: &Reply,
+    answer_by: Instant,
 ) -> Result<(), Error> {
     match event {
-        ClientEvent::Join => membership::join(session, text, reply).await,
-        ClientEvent::Leave => membership::leave(session, text, reply).await,
+        ClientEvent::Join => membership::join(session, text, reply, answer_by).await,
+        ClientEvent::Leave => membership::leave(session, text, reply, answer_by).await,
         ClientEvent::ChatMessage => chat::message(session, text, reply).await,
         ClientEvent::WhiteboardChange => whiteboard::change(session, text, reply).await,
         ClientEvent::Typing | ClientEvent::StopTyping => {
@@ -174,6 +175,7 @@ impl Gateway {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let session = Session {
             id: format!("{}:{}:{key}", self.instance, socket.id),
+            begun: 0,
             key,
             drawing: inbox.drawing(),
             outbox: Outbox::new(socket, meter),
@@ -185,7 +187,7 @@ impl Gateway {
     }
 
     /// Ends a session's membership at the service, trying again while it cannot be reached.
-    fn leave_surely(&self, room: RoomCode, user_id: String, session_id: String) {
+    fn leave_surely(&self, room: RoomCode, user_id: String, session_id: Arc<str>) {
         let gateway = self.clone();
         self.tasks.spawn(async move {
             // The semaphore is never closed.
@@ -198,7 +200,7 @@ impl Gateway {
                 let request = proto::LeaveRoomRequest {
                     room_code: room.as_str().to_owned(),
                     user_id: user_id.clone(),
-                    session_id: session_id.clone(),
+                    session_id: session_id.as_ref().to_owned(),
                 };
                 match gateway.persistence.leave_room(request).await {
                     Err(Error::StoreUnavailable | Error::OutcomeUnknown)

@@ -39,6 +39,9 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// What `join` bound a socket to.
 #[derive(Debug)]
 pub(super) struct Membership {
+    /// What the service knows it by. Each membership has its own, so that the late end of
+    /// one that is over does not end the one that came after it.
+    pub(super) session_id: Arc<str>,
     pub(super) user_id: String,
     pub(super) username: String,
     pub(super) sync: Sync,
@@ -50,8 +53,10 @@ pub(super) struct Membership {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) gateway: Gateway,
-    /// What the service knows this session by.
+    /// What the log knows this session by.
     pub(super) id: String,
+    /// How many memberships it has begun.
+    pub(super) begun: u64,
     /// What the pumps know it by.
     pub(super) key: MemberKey,
     pub(super) outbox: Outbox,
@@ -88,7 +93,7 @@ impl Session {
             membership.pump.leave(self.key).await;
             if !over {
                 self.gateway
-                    .leave_surely(room, membership.user_id, self.id.clone());
+                    .leave_surely(room, membership.user_id, membership.session_id);
             }
         }
     }
@@ -115,10 +120,10 @@ impl Session {
             // It was never sent, so nothing was stored.
             return Err(Error::StoreUnavailable);
         }
-        let serving = dispatch(self, work.event, &work.text, &work.reply);
+        let serving = dispatch(self, work.event, &work.text, &work.reply, answer_by);
         match work.event {
-            // Given up half-way these would leave a member behind whom nobody knows; their
-            // calls have deadlines of their own.
+            // Given up half-way these would leave a member behind whom nobody knows; they
+            // keep to the time themselves.
             ClientEvent::Join | ClientEvent::Leave => serving.await,
             ClientEvent::ChatMessage
             | ClientEvent::WhiteboardChange
@@ -129,6 +134,12 @@ impl Session {
                 .await
                 .unwrap_or(Err(Error::OutcomeUnknown)),
         }
+    }
+
+    /// The id of a membership that is about to begin.
+    pub(super) fn next_session_id(&mut self) -> Arc<str> {
+        self.begun += 1;
+        format!("{}:{}", self.id, self.begun).into()
     }
 
     /// The membership that an event is sent under.

@@ -39,7 +39,7 @@ async fn send(
         room_code: claim.room.as_str().to_owned(),
         user_id: member.user_id.clone(),
         username: member.username.clone(),
-        session_id: session.id.clone(),
+        session_id: member.session_id.as_ref().to_owned(),
         kind: kind.to_owned(),
         json,
     };

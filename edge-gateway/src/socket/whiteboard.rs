@@ -20,7 +20,7 @@ pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Resu
     let request = proto::SaveWhiteboardRequest {
         room_code: room.as_str().to_owned(),
         user_id: member.user_id.clone(),
-        session_id: session.id.clone(),
+        session_id: member.session_id.as_ref().to_owned(),
         elements: change.elements,
         request_id,
         request_id_is_transient,
