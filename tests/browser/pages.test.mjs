@@ -1,6 +1,7 @@
 // The pages themselves: their weight, their policy, their use without a mouse.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 
@@ -14,7 +15,7 @@ const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 /** The serious violations of the accessibility rules on a page as it is. */
 async function violations(page) {
-  const source = await import("node:fs/promises").then(({ readFile }) => readFile(AXE, "utf8"));
+  const source = await readFile(AXE, "utf8");
   // Evaluated by the debugger, which the page's policy does not concern.
   await page.evaluate(source);
   const { violations: found } = await page.evaluate(() => globalThis.axe.run(document, {
@@ -124,6 +125,20 @@ for (const colorScheme of ["light", "dark"]) {
     await ann.enter(code);
     await ann.page.getByRole("button", { name: /Who is here/ }).click();
     assert.deepEqual(await violations(ann.page), [], "a room");
+    await ann.page.keyboard.press("Escape");
+    ann.expectsNetworkErrors = true;
+    await ann.context.setOffline(true);
+    await ann.say("later");
+    await ann.page.getByText("Waiting for the connection…").waitFor();
+    assert.deepEqual(await violations(ann.page), [], "offline");
+    await keeper.delete(`/api/rooms/${code}`);
+    await ann.context.setOffline(false);
+    await ann.page.getByText("This room ended while you were away.").waitFor();
+    await ann.page.getByRole("button", { name: "Room menu" }).click();
+    assert.deepEqual(await violations(ann.page), [], "a room that has ended");
+    await ann.visit(`/r/${code}`);
+    await ann.page.getByText("There is no room with this code.").waitFor();
+    assert.deepEqual(await violations(ann.page), [], "before a room that is not there");
   });
 }
 
@@ -144,6 +159,13 @@ test("nothing is wider than a small phone", async () => {
   await ann.page.getByRole("button", { name: "Room menu" }).click();
   const panel = await ann.page.locator(".panel").boundingBox();
   assert.ok(panel.x >= 0 && panel.x + panel.width <= 360, "the menu is on the screen");
+  await ann.page.keyboard.press("Escape");
+  ann.expectsNetworkErrors = true;
+  await ann.context.setOffline(true);
+  await ann.page.getByText("offline: your changes will be sent").waitFor();
+  assert.ok((await overflow()) <= 0, "offline");
+  const menu = await ann.page.getByRole("button", { name: "Room menu" }).boundingBox();
+  assert.ok(menu.x + menu.width <= 360, "the menu's button is on the screen");
 });
 
 test("a room can be made, entered, talked in and left with the keyboard", async () => {

@@ -339,6 +339,25 @@ test("a text that is being edited is left alone until it is done, and then agree
   await sameBoard(code, [ann], 2);
 });
 
+test("on a phone the board goes on behind the chat", async () => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(keeper, "Ann", { viewport: { width: 390, height: 800 } });
+  const bob = await browser.person(keeper, "Bob");
+  await ann.visit(`/r/${code}`);
+  await Promise.all([ann.isConnected(), bob.enter(code)]);
+  await ann.page.getByRole("tab", { name: "Board" }).click();
+  await ann.boardIsOpen();
+  await ann.rectangle(100, 200);
+  await ann.page.getByRole("tab", { name: "Chat" }).click();
+  await bob.rectangle(300, 300);
+  await until("both are there", async () => (await keeper.board(code)).length === 2);
+  await ann.page.keyboard.press("ArrowRight");
+  await ann.boardIsOpen();
+  await sameBoard(code, [ann, bob], 2);
+  await ann.rectangle(100, 400);
+  await sameBoard(code, [ann, bob], 3);
+});
+
 test("others' cursors and selections are shown, and go when they go", async () => {
   const { code } = await keeper.room();
   const ann = await browser.person(keeper, "Ann");

@@ -70,6 +70,6 @@ async function forgetOthers(cache, response) {
   const kept = await cache.match(SHELL);
   if (!kept || kept.headers.get("etag") === response.headers.get("etag")) return;
   for (const { url } of await cache.keys()) {
-    if (new URL(url).pathname.startsWith("/assets/")) await cache.delete(url);
+    if (IMMUTABLE.test(new URL(url).pathname)) await cache.delete(url);
   }
 }

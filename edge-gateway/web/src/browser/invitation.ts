@@ -1,4 +1,5 @@
-import { roomLink, shownCode } from "./router";
+import { shownCode } from "./codes";
+import { roomLink } from "./router";
 
 /** What is copied to bring somebody into a room: its code, and a link that opens it. */
 export function copyable(code: string): string {

@@ -83,6 +83,9 @@ function MessageList({ session, state }: { session: RoomSession; state: RoomStat
           </button>
         )}
         {room && messages.length === 0 && drafts.length === 0 && <Silence state={state} />}
+        {!room && (link === "offline" || link === "reconnecting") && (
+          <p className="silence">What was said and drawn here is shown once there is a connection.</p>
+        )}
         {days.map((day) => (
           <div className="day" key={day.at}>
             <p className="day-name"><span>{dayName(day.at)}</span></p>

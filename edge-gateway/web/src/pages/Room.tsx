@@ -3,7 +3,8 @@ import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from "react
 import { copyable } from "../browser/invitation";
 import { userId, username } from "../browser/identity";
 import { remember } from "../browser/recent";
-import { go, shownCode } from "../browser/router";
+import { shownCode } from "../browser/codes";
+import { go } from "../browser/router";
 import { chooseTheme, useTheme } from "../browser/theme";
 import { download, fileName } from "../browser/files";
 import { asJson, asText } from "../chat/transcript";
@@ -61,7 +62,7 @@ const tabId = (tab: Tab) => `tab-${tab}`;
 const partId = (tab: Tab) => `part-${tab}`;
 
 function Visit({ session }: { session: RoomSession }) {
-  const state = useSyncExternalStore(session.subscribe, session.state);
+  const state = useSyncExternalStore(session.subscribe, session.shown);
   const isWide = useMedia("(min-width: 860px)");
   const [tab, setTab] = useState<Tab>("chat");
   const [hasBoard, setHasBoard] = useState(isWide);

@@ -42,6 +42,7 @@ export class RoomSession implements Visit {
   readonly #stopped = new AbortController();
   #identity: Identity;
   #state: RoomState;
+  #shown: RoomState;
   #epoch = 0;
 
   /** Tells joins apart: only the newest one's answer counts. */
@@ -53,6 +54,7 @@ export class RoomSession implements Visit {
   constructor(code: string, identity: Identity) {
     this.#identity = identity;
     this.#state = initialState(code, identity.userId);
+    this.#shown = this.#state;
     this.outbox = new Outbox(code);
     this.socket = new RoomSocket(this.#events());
     void this.#start();
@@ -99,6 +101,9 @@ export class RoomSession implements Visit {
   };
 
   readonly state = (): RoomState => this.#state;
+
+  /** The state, without the steps of the position that nothing shows. */
+  readonly shown = (): RoomState => this.#shown;
 
   get board(): BoardSync {
     return this.#changes.board;
@@ -220,7 +225,10 @@ export class RoomSession implements Visit {
     const before = this.#state;
     this.#state = reduce(before, action);
     if (this.#state === before) return;
-    for (const listener of this.#listeners) listener();
+    if (!looksLike(this.#shown, this.#state)) {
+      this.#shown = this.#state;
+      for (const listener of this.#listeners) listener();
+    }
     if (this.#state.behind && !before.behind) this.rejoin();
   }
 
@@ -360,4 +368,10 @@ export class RoomSession implements Visit {
       this.dispatch({ type: "link", link: "offline" });
     }
   }
+}
+
+/** Whether two states are the same to people: somebody's every stroke moves the position. */
+function looksLike(one: RoomState, other: RoomState): boolean {
+  const keys = Object.keys(one) as (keyof RoomState)[];
+  return keys.every((key) => key === "position" || one[key] === other[key]);
 }
