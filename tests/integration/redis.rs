@@ -44,13 +44,32 @@ async fn fill(store: &Store, code: RoomCode) {
         .unwrap();
 }
 
+/// Waits until the store's clock shows this many milliseconds.
+async fn clock_shows(store: &Store, wanted: i64) {
+    let reading = async {
+        loop {
+            let (seconds, micros): (i64, i64) = store.redis.run(&["TIME"]).await;
+            if seconds * 1_000 + micros / 1_000 >= wanted {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("that moment", reading).await;
+}
+
 #[tokio::test]
 async fn every_key_of_a_room_ends_at_one_instant_which_activity_moves() {
-    let store = Store::start().await;
+    // The instant moves by a hundredth of such a time to live at least.
+    const TTL: Duration = Duration::from_secs(10);
+    const LEAST_MS: i64 = 100;
+    let store = Store::with_ttl(TTL).await;
     let code = store.room().await;
     fill(&store, code).await;
-    let mut last = 0;
+    let ttl_ms = i64::try_from(TTL.as_millis()).unwrap();
+    let mut last = *expiries(&store, code).await.values().next().unwrap();
     for activity in ["message", "drawing", "join", "leave"] {
+        clock_shows(&store, last - ttl_ms + LEAST_MS).await;
         match activity {
             "message" => {
                 store
@@ -97,6 +116,22 @@ async fn every_key_of_a_room_ends_at_one_instant_which_activity_moves() {
         assert!(*instants[0] > last, "{activity} is an activity");
         last = *instants[0];
     }
+}
+
+#[tokio::test]
+async fn between_two_renewals_a_new_key_ends_with_the_others() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    // All within a second of the room's creation, as a rule; a slow run renews once more,
+    // and the keys must agree all the same.
+    fill(&store, code).await;
+    let instants = expiries(&store, code).await;
+    assert_eq!(instants.len(), 10, "{instants:?}");
+    let first = instants.values().next().unwrap();
+    assert!(
+        instants.values().all(|instant| instant == first),
+        "{instants:?}"
+    );
 }
 
 #[tokio::test]

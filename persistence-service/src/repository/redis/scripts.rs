@@ -56,12 +56,12 @@ pub(super) struct Scripts {
     pub(super) unlist: Script,
 }
 
+/// A script of a room: the prelude, the parts that it needs, and itself.
 macro_rules! of_room {
-    ($name:literal) => {
+    ($($part:literal),+) => {
         Script::new(concat!(
             include_str!("lua/prelude.lua"),
-            "\n",
-            include_str!(concat!("lua/", $name))
+            $("\n", include_str!(concat!("lua/", $part, ".lua")),)+
         ))
     };
 }
@@ -70,18 +70,32 @@ impl Scripts {
     pub(super) fn new() -> Self {
         Self {
             claim_code: Script::new(include_str!("lua/claim_code.lua")),
-            create_room: of_room!("create_room.lua"),
-            room: of_room!("room.lua"),
-            delete_room: of_room!("delete_room.lua"),
-            join: of_room!("join.lua"),
-            leave: of_room!("leave.lua"),
-            messages: of_room!("messages.lua"),
-            save_message: of_room!("save_message.lua"),
-            save_whiteboard: of_room!("save_whiteboard.lua"),
-            signal: of_room!("signal.lua"),
-            catch_up: of_room!("catch_up.lua"),
-            renew_sessions: of_room!("renew_sessions.lua"),
-            expire_session: of_room!("expire_session.lua"),
+            create_room: of_room!("changing", "requests", "create_room"),
+            room: of_room!("room"),
+            delete_room: of_room!("changing", "delete_room"),
+            join: of_room!(
+                "changing", "parts", "sessions", "message", "reading", "join"
+            ),
+            leave: of_room!("changing", "parts", "sessions", "leave"),
+            messages: of_room!("messages"),
+            save_message: of_room!(
+                "changing",
+                "requests",
+                "membership",
+                "message",
+                "save_message"
+            ),
+            save_whiteboard: of_room!(
+                "changing",
+                "requests",
+                "membership",
+                "parts",
+                "save_whiteboard"
+            ),
+            signal: of_room!("changing", "membership", "signal"),
+            catch_up: of_room!("parts", "message", "reading", "catch_up"),
+            renew_sessions: of_room!("changing", "parts", "sessions", "renew_sessions"),
+            expire_session: of_room!("changing", "parts", "sessions", "expire_session"),
             due: Script::new(include_str!("lua/due.lua")),
             forget_due: Script::new(include_str!("lua/forget_due.lua")),
             overdue: Script::new(include_str!("lua/overdue.lua")),

@@ -27,6 +27,6 @@ for i = 2, 10 do
   redis.call('DEL', KEYS[i])
 end
 record(fingerprint, keep, 'created')
-refresh(expire_time())
+refresh(text(math.floor(now / 1000) + ttl), true)
 
 return { 'ok', redis.call('HGETALL', room_key), text(redis.call('PEXPIRETIME', room_key)) }

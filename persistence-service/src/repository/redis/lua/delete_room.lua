@@ -8,6 +8,6 @@ local created = redis.call('HGET', room_key, 'createdAt') or '0'
 for i = 1, 10 do
   redis.call('DEL', KEYS[i])
 end
-publish('deleted', text(next_revision()), text(last), text(math.floor(now / 1000)), '', {})
+publish('deleted', text(next_revision()), last_text, text(math.floor(now / 1000)), '', {})
 
 return { 'ok', created }

@@ -44,7 +44,7 @@ elseif old_name ~= name then
 end
 
 if kind or not owner then
-  local instant = expire_time()
+  local instant, moved = expire_time()
   local revision = last
   if kind then
     revision = next_revision()
@@ -64,9 +64,9 @@ if kind or not owner then
     redis.call('HSET', user_sessions_key, user, text(count + 1))
   end
   redis.call('ZADD', sessions_key, lease_end, session)
-  refresh(instant)
+  refresh(instant, moved, 6, 10)
   if kind then
-    publish(kind, position, text(last), instant, session, { user, name })
+    publish(kind, position, last_text, instant, session, { user, name })
   end
 else
   renew({ lease_end, session })

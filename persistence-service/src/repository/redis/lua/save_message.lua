@@ -9,7 +9,8 @@ if not epoch then
 end
 
 limit = tonumber(limit)
-local kept = redis.call('LLEN', messages_key)
+-- The one that this one pushes out, if there is one.
+local dropped = redis.call('LINDEX', messages_key, limit - 1)
 local same, outcome = recorded(fingerprint)
 if same then
   return { 'duplicate', epoch, outcome }
@@ -21,20 +22,27 @@ if refusal then
   return { refusal }
 end
 
-if kept >= limit then
-  local dropped = redis.call('LINDEX', messages_key, limit - 1)
-  trimmed = message_revision(dropped) or last
-end
 local revision = text(next_revision())
-local timestamp = text(math.floor(tonumber(revision) / 1000))
+local timestamp = string.sub(revision, 1, -4) -- Milliseconds of microseconds.
 local message = head .. timestamp .. ',"revision":' .. revision .. tail
-local instant = expire_time()
+local instant, moved = expire_time()
 
-redis.call('HSET', room_key, 'revision', revision, 'trimmed', text(trimmed))
-redis.call('LPUSH', messages_key, message)
-redis.call('LTRIM', messages_key, 0, limit - 1)
+if dropped then
+  redis.call('HSET', room_key, 'revision', revision,
+    'trimmed', message_revision(dropped) or last_text)
+else
+  redis.call('HSET', room_key, 'revision', revision)
+end
+local kept = redis.call('LPUSH', messages_key, message)
+if kept > limit then
+  redis.call('LTRIM', messages_key, 0, limit - 1)
+end
 record(fingerprint, keep, revision .. ' ' .. id .. ' ' .. name)
-refresh(instant)
-publish('message', revision, text(last), instant, session, { message })
+if kept == 1 then
+  refresh(instant, moved, 2, 2)
+else
+  refresh(instant, moved)
+end
+publish('message', revision, last_text, instant, session, { message })
 
 return { 'ok', epoch, revision }

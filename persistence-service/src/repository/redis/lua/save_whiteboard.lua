@@ -103,7 +103,7 @@ if count > most_elements or bytes > most_bytes then
 end
 
 local revision = text(next_revision())
-local instant = expire_time()
+local instant, moved = expire_time()
 local values, changes, dead, living = {}, {}, {}, {}
 local body = { user }
 for _, element in ipairs(accepted) do
@@ -134,7 +134,7 @@ call_in_parts('ZADD', tombstones_key, dead)
 call_in_parts('ZREM', tombstones_key, living)
 local taken = text(#accepted)
 record(fingerprint, keep, revision .. ' ' .. taken .. ' ' .. rejected)
-refresh(instant)
-publish('board', revision, text(last), instant, session, body)
+refresh(instant, moved, 3, 5)
+publish('board', revision, last_text, instant, session, body)
 
 return { 'ok', epoch, revision, taken, rejected, winners }
