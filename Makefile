@@ -43,10 +43,11 @@ run: build
 test:
 	@bash tests/scripts/test.sh
 
-# How long each RPC takes, one at a time: p50 and p99.
+# Both programs under load beside a common Node server, about a quarter of an hour;
+# writes docs/performance.md. BENCH_ONLY=chat,join runs some parts (chat crowd join visit
+# board idle service growth footprint instructions hot_paths rpc), BENCH_RUNS=1 fewer runs.
 bench: build
-	@bash tests/scripts/setup.sh
-	$(CARGO) bench -p roomkeeper-tests --bench rpc_latency
+	@bash tests/scripts/bench.sh
 
 # A minute of fuzzing, then the black-box tests SOAK_ROUNDS times (3).
 soak: build

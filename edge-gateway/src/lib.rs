@@ -8,6 +8,8 @@ pub mod app;
 pub mod config;
 pub mod error;
 pub mod feed;
+#[doc(hidden)]
+pub mod hot_paths;
 pub mod http;
 pub mod persistence;
 pub mod server;

@@ -8,6 +8,8 @@ pub mod config;
 pub mod domain;
 pub mod feed;
 mod grpc;
+#[doc(hidden)]
+pub mod hot_paths;
 pub mod repository;
 pub mod rooms;
 pub mod telemetry;

@@ -49,6 +49,11 @@ impl RedisServer {
         self.port
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends the server at once, as a crash would.
     ///
     /// # Panics

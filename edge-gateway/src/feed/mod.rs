@@ -4,13 +4,13 @@
 //! rooms share, turns each into a packet once, and hands it to everybody here. What is
 //! decided is decided in `live`, which knows no socket and no clock of its own.
 
-mod board;
+pub(crate) mod board;
 mod live;
 mod pump;
 mod registry;
 mod ring;
 mod stream;
-mod translate;
+pub(crate) mod translate;
 
 pub(crate) use live::{Joiner, Refusal};
 pub(crate) use pump::{JoinRequest, PumpHandle};

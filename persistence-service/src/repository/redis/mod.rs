@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::address::RedisAddress;
+pub(crate) use self::record::event as decode_event;
 use self::{
     address::Place,
     cluster::Cluster,

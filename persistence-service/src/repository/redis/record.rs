@@ -178,7 +178,7 @@ pub(super) fn catch_up(code: RoomCode, mut reply: Reply) -> Result<CatchUp, Repo
 }
 
 /// An event from its fields, each as length, colon, bytes.
-pub(super) fn event(payload: &[u8]) -> Result<Event, RepositoryError> {
+pub(crate) fn event(payload: &[u8]) -> Result<Event, RepositoryError> {
     let mut fields = Fields(payload);
     let kind = fields.next()?;
     let epoch = fields.number()?;
