@@ -16,8 +16,7 @@ use crate::{
     feed::{Hub, Mailboxes},
     grpc::{HEALTH_NAMES, RoomService, follow_health},
     repository::{
-        RoomRepository,
-        redis::{RedisRooms, RoomSettings},
+        FeedSink, RoomRepository, RoomSettings, embedded::EmbeddedRooms, redis::RedisRooms,
     },
     rooms::{HistoryLimits, Rooms},
 };
@@ -65,11 +64,14 @@ const HELD_UP: Duration = Duration::from_secs(5);
 /// Serves until `shutdown`, then lets calls finish and ends watches.
 ///
 /// The listener is bound by the caller, so that it may be on any port. Redis
-/// need not be there: until it is, calls are answered as unavailable.
+/// need not be there: until it is, calls are answered as unavailable. The file of
+/// the embedded store must be.
 ///
 /// # Errors
 ///
-/// Where the server cannot be set up or fails as a whole.
+/// [`OpenError`](crate::repository::embedded::OpenError) where the embedded store
+/// cannot be opened; others where the server cannot be set up or fails as a
+/// whole, or the embedded store does.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -89,12 +91,8 @@ pub async fn run(
         on_join: config.history_limit.into(),
     };
     let mailboxes = Arc::new(Mailboxes::default());
-    let repository: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
-        config.redis_url,
-        settings,
-        mailboxes.clone(),
-        stop.clone(),
-    ));
+    let store = Store::open(&config, settings, mailboxes.clone(), &stop).await?;
+    let repository = store.rooms();
     let hub = Hub::new(
         repository.clone(),
         mailboxes,
@@ -166,9 +164,59 @@ pub async fn run(
             Ok(result) => result?,
             Err(_) => tracing::warn!("calls under way did not finish in time"),
         },
+        () = store.failed() => anyhow::bail!("the store has failed; started again, it is checked"),
     }
+    store.close().await;
     tracing::info!("persistence-service: stopped");
     Ok(())
+}
+
+/// The store that the settings choose.
+enum Store {
+    Redis(Arc<RedisRooms>),
+    Embedded(Arc<EmbeddedRooms>),
+}
+
+impl Store {
+    async fn open(
+        config: &Config,
+        settings: RoomSettings,
+        sink: Arc<dyn FeedSink>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        Ok(match &config.redis_url {
+            Some(address) => {
+                let rooms = RedisRooms::open(address.clone(), settings, sink, stop.clone());
+                Self::Redis(Arc::new(rooms))
+            }
+            None => {
+                let folder = config.persistence_data_dir.clone();
+                Self::Embedded(Arc::new(EmbeddedRooms::open(folder, settings, sink).await?))
+            }
+        })
+    }
+
+    fn rooms(&self) -> Arc<dyn RoomRepository> {
+        match self {
+            Self::Redis(rooms) => rooms.clone(),
+            Self::Embedded(rooms) => rooms.clone(),
+        }
+    }
+
+    /// Returns when the store can only be helped by a new start.
+    async fn failed(&self) {
+        match self {
+            Self::Redis(_) => std::future::pending().await,
+            Self::Embedded(rooms) => rooms.failed().cancelled_owned().await,
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Redis(_) => {}
+            Self::Embedded(rooms) => rooms.close().await,
+        }
+    }
 }
 
 /// Removes rooms that are gone from the index, again and again.

@@ -1,20 +1,24 @@
 //! The settings: flags first, then the environment, then `.env`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
 use crate::repository::redis::RedisAddress;
 
-/// Keeps rooms in Redis and serves them over gRPC.
+/// Keeps rooms, in Redis or in a local file, and serves them over gRPC.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "persistence-service", version)]
 pub struct Config {
     /// Where Redis is: `redis://`, `rediss://` or `redis+unix://`; several,
     /// separated by commas, are servers of one cluster; `redis+sentinel://host,host/service`
-    /// is the master that sentinels know.
+    /// is the master that sentinels know. Without it rooms are kept in a file.
     #[arg(long, env = "REDIS_URL", value_parser = RedisAddress::parse, hide_env_values = true)]
-    pub redis_url: RedisAddress,
+    pub redis_url: Option<RedisAddress>,
+
+    /// The folder of that file.
+    #[arg(long, env = "PERSISTENCE_DATA_DIR", default_value = "./data")]
+    pub persistence_data_dir: PathBuf,
 
     /// The address that gRPC is served at.
     #[arg(long, env = "PERSISTENCE_LISTEN", default_value = "127.0.0.1:50051")]
@@ -110,11 +114,6 @@ pub fn one_line(error: &clap::Error) -> String {
     let flag = context(ContextKind::InvalidArg);
     let variable = variable_of(&flag);
     let kind = error.kind();
-    if kind == ErrorKind::MissingRequiredArgument {
-        return format!(
-            "{variable} is not set; it says where Redis is, such as redis://127.0.0.1:6379"
-        );
-    }
     if !matches!(kind, ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
         return error
             .to_string()
@@ -153,8 +152,7 @@ mod tests {
     use super::*;
 
     fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
-        let base = ["persistence-service", "--redis-url", "redis://127.0.0.1:1"];
-        Config::try_parse_from(base.iter().chain(flags))
+        Config::try_parse_from(["persistence-service"].iter().chain(flags))
     }
 
     #[test]
@@ -163,6 +161,8 @@ mod tests {
         assert_eq!(config.room_ttl, Duration::from_secs(86_400));
         assert_eq!((config.message_limit, config.history_limit), (100, 50));
         assert_eq!(config.persistence_listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.persistence_data_dir, PathBuf::from("./data"));
+        assert!(config.redis_url.is_none());
     }
 
     #[test]
@@ -178,16 +178,6 @@ mod tests {
             assert!(line.starts_with(variable), "{line}");
             assert_eq!(line.lines().count(), 1, "{line}");
         }
-    }
-
-    #[test]
-    fn a_missing_address_of_redis_is_named() {
-        let error = Config::try_parse_from(["persistence-service"]).unwrap_err();
-        assert!(
-            one_line(&error).starts_with("REDIS_URL"),
-            "{}",
-            one_line(&error)
-        );
     }
 
     #[test]

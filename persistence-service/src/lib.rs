@@ -1,4 +1,4 @@
-//! Keeps rooms in Redis and serves them over gRPC.
+//! Keeps rooms, in Redis or in a local file, and serves them over gRPC.
 //!
 //! Dependencies point one way: `grpc -> rooms -> repository (trait) -> domain`,
 //! `grpc -> feed -> repository, domain`. Only [`app`] names concrete types.

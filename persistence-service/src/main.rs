@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use persistence_service::{
     app,
     config::{Config, one_line},
+    repository::embedded::OpenError,
     telemetry,
 };
 use tokio::{
@@ -30,6 +31,7 @@ async fn main() -> ExitCode {
     }
     match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<OpenError>() => refuse(&format!("{error:#}")),
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -39,7 +41,7 @@ async fn main() -> ExitCode {
 
 #[expect(
     clippy::print_stderr,
-    reason = "there is no log before there are settings"
+    reason = "it is for who started the program, not for the log"
 )]
 fn refuse(problem: &str) -> ExitCode {
     eprintln!("persistence-service: {problem}");
@@ -58,9 +60,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.persistence_listen)
         .await
         .with_context(|| format!("bind PERSISTENCE_LISTEN {}", config.persistence_listen))?;
+    let store = match &config.redis_url {
+        Some(address) => address.to_string(),
+        None => config.persistence_data_dir.display().to_string(),
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        redis = %config.redis_url,
+        store,
         "persistence-service: gRPC at http://{}",
         listener.local_addr()?
     );

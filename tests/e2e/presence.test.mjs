@@ -15,7 +15,9 @@ async function assertCount(code, count) {
   assert.equal(body.stats.participantCount, count);
   assert.equal(body.stats.room.participantCount, count);
   assert.equal((await keeper.about(code)).participantCount, count);
-  assert.equal(await keeper.redis.command("HLEN", `room:{${code}}:participants`), count);
+  if (keeper.redis) {
+    assert.equal(await keeper.redis.command("HLEN", `room:{${code}}:participants`), count);
+  }
 }
 
 const countIs = (code, count) =>
@@ -118,6 +120,7 @@ test("the count never drifts while users come and go at once", async () => {
   await countIs(code, 1);
   await assertCount(code, 1);
   await stays.present(code, ["Stays"]);
+  if (!keeper.redis) return;
   const keys = await keeper.redis.pipeline(
     ["sessions", "session-users", "user-sessions"].map((name) => {
       const key = `room:{${code}}:${name}`;

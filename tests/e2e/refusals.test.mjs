@@ -91,7 +91,7 @@ for (const transport of ["websocket", "polling"]) {
       const { userId, username } = member;
       for (const roomId of ["000000", "000123", "000999"]) {
         assertRefused(await member.ask("join", { roomId, userId, username }), "ROOM_NOT_FOUND");
-        assert.deepEqual(await keeper.redis.keysOf(roomId), []);
+        assert.deepEqual(await keeper.traces(roomId), []);
         assert.equal((await keeper.get(`/api/rooms/${roomId}`)).status, 404);
       }
       assert.deepEqual(member.received("chat:history"), []);
@@ -112,7 +112,7 @@ for (const transport of ["websocket", "polling"]) {
         "NOT_JOINED", "ROOM_NOT_FOUND",
       );
       assertRefused(await member.ask("join", { roomId: code, userId, username }), "ROOM_NOT_FOUND");
-      assert.deepEqual(await keeper.redis.stateKeysOf(code), []);
+      assert.deepEqual(await keeper.traces(code), []);
     });
 
     test("a userId is 1 to 128 characters of any scheme, without control characters", async () => {
@@ -481,7 +481,8 @@ test("a JSON text that is none, or is nested without end, does not end the socke
   assert.equal((await member.next("chat:message")).message, "raw");
 });
 
-test("the 257th outstanding event of a socket is refused, and the others are answered", async () => {
+// The embedded store cannot be held up from outside.
+if (keeper.redis) test("the 257th outstanding event of a socket is refused, and the others are answered", async () => {
   const { code } = await keeper.room();
   const member = await keeper.joined(code);
   await keeper.redis.command("CLIENT", "PAUSE", "700", "WRITE");

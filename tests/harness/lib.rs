@@ -1,4 +1,4 @@
-//! Starts what the tests need: a Redis of their own, and rooms in it.
+//! Starts what the tests need: a store of their own, and rooms in it.
 
 mod cluster;
 mod observed;
@@ -14,7 +14,10 @@ pub use observed::Observed;
 pub use opened::Opened;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
-pub use rooms::{Store, change, drawing, join, message, new_room, participant, rectangle, request};
+pub use rooms::{
+    AnyStore, Store, StoreKind, change, drawing, join, message, new_room, participant, rectangle,
+    request, settings,
+};
 pub use sentinel::RedisSentinel;
 
 use std::time::Duration;

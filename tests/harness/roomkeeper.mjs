@@ -1,4 +1,4 @@
-// Both programs and a Redis of their own, as an operator would start them.
+// Both programs and a store of their own, as an operator would start them.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, afterEach } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { call } from "./grpc.mjs";
 import { request } from "./http.mjs";
 import { Member } from "./member.mjs";
 import { freePort } from "./ports.mjs";
@@ -15,6 +16,13 @@ import { until } from "./until.mjs";
 
 const BINARIES = process.env.ROOMKEEPER_BIN_DIR
   ?? fileURLToPath(new URL("../../target/release", import.meta.url));
+
+/**
+ * Where rooms are kept, unless a test says otherwise: "redis", on a redis-server
+ * of the test's own, or "embedded", in a folder of its own.
+ */
+export const STORE = process.env.ROOMKEEPER_STORE ?? "redis";
+assert.ok(["redis", "embedded"].includes(STORE), `ROOMKEEPER_STORE=${STORE}`);
 
 /** The path of one of the two programs. */
 export function binary(name) {
@@ -73,7 +81,7 @@ class Gateway {
   }
 }
 
-/** The whole, with one Redis. */
+/** The whole, with one store. */
 export class Roomkeeper {
   #members = [];
   #expected = [];
@@ -82,10 +90,14 @@ export class Roomkeeper {
   gateways = [];
 
   /**
-   * `options`: `services` and `gateways` (how many), `redis` (settings), `env` of
-   * both programs, `serviceEnv`, `gatewayEnv`; `redisUrl`, a function of the
-   * Redis that says what the services get instead of its own address;
-   * `expected`: patterns of log lines of level ERROR that are as they should be.
+   * `options`: `store` (see STORE); `services` and `gateways` (how many), `redis`
+   * (settings), `env` of both programs, `serviceEnv`, `gatewayEnv`; `redisUrl`, a
+   * function of the Redis that says what the services get instead of its own
+   * address; `expected`: patterns of log lines of level ERROR that are as they
+   * should be.
+   *
+   * The embedded store serves one service, so there is one however many are
+   * wanted, `redis` is undefined, and `data` is its folder.
    *
    * With as many services as gateways, each gateway has one for itself, so that
    * what crosses gateways crosses services too; `shared: true` gives each
@@ -109,11 +121,19 @@ export class Roomkeeper {
 
   async #start(options) {
     this.#expected = options.expected ?? [];
-    this.redis = await Redis.start(options.redis);
-    const redisUrl = (await options.redisUrl?.(this.redis)) ?? this.redis.url;
-    for (let n = 0; n < (options.services ?? 1); n += 1) {
+    let services = options.services ?? 1;
+    const store = {};
+    if ((options.store ?? STORE) === "redis") {
+      this.redis = await Redis.start(options.redis);
+      store.REDIS_URL = (await options.redisUrl?.(this.redis)) ?? this.redis.url;
+    } else {
+      this.data = temporaryFolder();
+      store.PERSISTENCE_DATA_DIR = this.data;
+      services = 1;
+    }
+    for (let n = 0; n < services; n += 1) {
       this.services.push(
-        new Service(await freePort(), { REDIS_URL: redisUrl, ...options.env, ...options.serviceEnv }),
+        new Service(await freePort(), { ...store, ...options.env, ...options.serviceEnv }),
       );
     }
     for (let n = 0; n < (options.gateways ?? 1); n += 1) {
@@ -209,8 +229,46 @@ export class Roomkeeper {
       await this.messages(code),
       await this.board(code),
       await this.about(code),
-      await this.redis.command("HGET", `room:{${code}}`, "revision"),
+      await this.redis?.command("HGET", `room:{${code}}`, "revision"),
     ]);
+  }
+
+  /** The store's time, in Unix milliseconds. */
+  async now() {
+    if (!this.redis) return Date.now();
+    const [seconds, microseconds] = await this.redis.command("TIME");
+    return Number(seconds) * 1000 + Number(microseconds) / 1000;
+  }
+
+  /** When the room ends unless something happens, in Unix milliseconds. */
+  async ends(code) {
+    if (this.redis) {
+      const expiries = await this.redis.expiries(code);
+      assert.equal(expiries.size, 1, `one instant for all keys: ${JSON.stringify([...expiries])}`);
+      return [...expiries.keys()][0];
+    }
+    const { response } = await call(this.service.address, "GetRoom", { roomCode: code });
+    return Date.parse(response.room.expireTime);
+  }
+
+  /** Everything by which a room can be found, of all rooms. */
+  async allRooms() {
+    const { body } = await this.get("/api/rooms?limit=1000");
+    const listed = body.rooms.map(({ code }) => code).sort();
+    return [listed, await this.redis?.keys("room:*")];
+  }
+
+  /** What is still to be found of a room: nothing, once it has ended. */
+  async traces(code) {
+    const { body } = await this.get("/api/rooms?limit=1000");
+    const traces = body.rooms.filter((room) => room.code === code);
+    if ((await this.get(`/api/rooms/${code}`)).status !== 404) traces.push("the room");
+    if (this.redis) {
+      traces.push(...(await this.redis.stateKeysOf(code)));
+      const listed = await this.redis.command("ZSCORE", "rooms:active", code);
+      if (listed !== null) traces.push("rooms:active");
+    }
+    return traces;
   }
 
   /** Closes the members' connections. */
@@ -234,7 +292,7 @@ export class Roomkeeper {
     for (const tier of [
       this.gateways.map(({ program }) => program),
       this.services.map(({ program }) => program),
-      [this.redis],
+      this.redis ? [this.redis] : [],
     ]) {
       await Promise.all(tier.map(async (program) => {
         try {

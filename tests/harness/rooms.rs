@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, path::Path, sync::Arc, time::Duration};
 
 use persistence_service::{
     domain::{
@@ -7,8 +7,9 @@ use persistence_service::{
     },
     feed::{Hub, Mailboxes, Watch},
     repository::{
-        Drawing, Join, NewMessage, RoomRepository, Since,
-        redis::{RedisAddress, RedisRooms, RoomSettings},
+        Drawing, Join, NewMessage, RoomRepository, RoomSettings, Since,
+        embedded::EmbeddedRooms,
+        redis::{RedisAddress, RedisRooms},
     },
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,11 +17,64 @@ use uuid::Uuid;
 
 use crate::RedisServer;
 
-/// A store on a Redis of its own, with its hub.
+/// Where a store keeps its rooms. What every store promises is tested on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// On a Redis of its own.
+    Redis,
+    /// In a folder of its own.
+    Embedded,
+}
+
+impl StoreKind {
+    /// Rooms that live for a day.
+    ///
+    /// # Panics
+    ///
+    /// Where the store does not start.
+    pub async fn start(self) -> AnyStore {
+        self.with_ttl(Duration::from_secs(86_400)).await
+    }
+
+    /// Rooms that live for so long.
+    ///
+    /// # Panics
+    ///
+    /// Where the store does not start.
+    pub async fn with_ttl(self, ttl: Duration) -> AnyStore {
+        self.with(settings(ttl)).await
+    }
+
+    /// Rooms that are kept so.
+    ///
+    /// # Panics
+    ///
+    /// Where the store does not start.
+    pub async fn with(self, settings: RoomSettings) -> AnyStore {
+        match self {
+            Self::Redis => Store::with(settings).await.into_any(),
+            Self::Embedded => {
+                let folder = tempfile::tempdir().expect("a temporary directory");
+                let mut store = AnyStore::embedded(folder.path(), settings).await;
+                store.below = Box::new(folder);
+                store
+            }
+        }
+    }
+}
+
+/// The settings of a store whose rooms live for so long.
+pub fn settings(ttl: Duration) -> RoomSettings {
+    RoomSettings {
+        ttl,
+        message_limit: 100,
+        session_lease: Duration::from_secs(30),
+    }
+}
+
+/// A store of any kind, with its hub.
 #[derive(Debug)]
-pub struct Store {
-    /// The server below it.
-    pub redis: RedisServer,
+pub struct AnyStore {
     /// The store.
     pub rooms: Arc<dyn RoomRepository>,
     /// Who watches it.
@@ -28,63 +82,39 @@ pub struct Store {
     /// Ends its watches.
     pub draining: CancellationToken,
     _stop: DropGuard,
+    /// What it stands on, which ends with it.
+    below: Box<dyn fmt::Debug + Send + Sync>,
 }
 
-impl Store {
-    /// Rooms that live for a day.
-    ///
-    /// # Panics
-    ///
-    /// Where Redis does not start.
-    pub async fn start() -> Self {
-        Self::with_ttl(Duration::from_secs(86_400)).await
-    }
-
-    /// Rooms that live for so long.
-    ///
-    /// # Panics
-    ///
-    /// Where Redis does not start.
-    pub async fn with_ttl(ttl: Duration) -> Self {
-        let session_lease = Duration::from_secs(30);
-        Self::with(RoomSettings {
-            ttl,
-            message_limit: 100,
-            session_lease,
-        })
-        .await
-    }
-
-    /// Rooms that are kept so.
-    ///
-    /// # Panics
-    ///
-    /// Where Redis does not start.
-    pub async fn with(settings: RoomSettings) -> Self {
-        let redis = RedisServer::start().await;
-        let stop = CancellationToken::new();
-        let mailboxes = Arc::new(Mailboxes::default());
-        let address = RedisAddress::parse(&redis.url()).expect("an address");
-        let rooms: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
-            address,
-            settings,
-            mailboxes.clone(),
-            stop.clone(),
-        ));
+impl AnyStore {
+    fn new(
+        rooms: Arc<dyn RoomRepository>,
+        mailboxes: Arc<Mailboxes>,
+        stop: CancellationToken,
+    ) -> Self {
         let draining = stop.child_token();
         let hub = Hub::new(rooms.clone(), mailboxes, 100, draining.clone());
         tokio::spawn(hub.clone().compare());
-        let mut available = rooms.availability();
-        crate::soon("a connection", available.wait_for(|&up| up))
-            .await
-            .expect("a store");
         Self {
-            redis,
             rooms,
             hub,
             draining,
             _stop: stop.drop_guard(),
+            below: Box::new(()),
         }
+    }
+
+    /// Rooms in this folder.
+    ///
+    /// # Panics
+    ///
+    /// Where the store cannot be opened.
+    pub async fn embedded(folder: &Path, settings: RoomSettings) -> Self {
+        let mailboxes = Arc::new(Mailboxes::default());
+        let rooms = EmbeddedRooms::open(folder.to_owned(), settings, mailboxes.clone())
+            .await
+            .expect("the folder is usable");
+        Self::new(Arc::new(rooms), mailboxes, CancellationToken::new())
     }
 
     /// Creates a room with ten seats.
@@ -116,6 +146,72 @@ impl Store {
     /// Watches a room from now on; caught up.
     pub fn watch(&self, code: RoomCode) -> Watch {
         Watch::new(&self.hub, code, None)
+    }
+}
+
+/// A store on a Redis of its own, with its hub.
+#[derive(Debug)]
+pub struct Store {
+    /// The server below it.
+    pub redis: RedisServer,
+    store: AnyStore,
+}
+
+impl Deref for Store {
+    type Target = AnyStore;
+
+    fn deref(&self) -> &AnyStore {
+        &self.store
+    }
+}
+
+impl Store {
+    /// Rooms that live for a day.
+    ///
+    /// # Panics
+    ///
+    /// Where Redis does not start.
+    pub async fn start() -> Self {
+        Self::with_ttl(Duration::from_secs(86_400)).await
+    }
+
+    /// Rooms that live for so long.
+    ///
+    /// # Panics
+    ///
+    /// Where Redis does not start.
+    pub async fn with_ttl(ttl: Duration) -> Self {
+        Self::with(settings(ttl)).await
+    }
+
+    /// Rooms that are kept so.
+    ///
+    /// # Panics
+    ///
+    /// Where Redis does not start.
+    pub async fn with(settings: RoomSettings) -> Self {
+        let redis = RedisServer::start().await;
+        let stop = CancellationToken::new();
+        let mailboxes = Arc::new(Mailboxes::default());
+        let address = RedisAddress::parse(&redis.url()).expect("an address");
+        let rooms: Arc<dyn RoomRepository> = Arc::new(RedisRooms::open(
+            address,
+            settings,
+            mailboxes.clone(),
+            stop.clone(),
+        ));
+        let mut available = rooms.availability();
+        crate::soon("a connection", available.wait_for(|&up| up))
+            .await
+            .expect("a store");
+        let store = AnyStore::new(rooms, mailboxes, stop);
+        Self { redis, store }
+    }
+
+    fn into_any(self) -> AnyStore {
+        let mut store = self.store;
+        store.below = Box::new(self.redis);
+        store
     }
 }
 

@@ -6,12 +6,63 @@ use futures_util::future::join_all;
 use persistence_service::{
     domain::{EventKind, Position, RequestId, RoomCode, SessionId, UserId},
     feed::Frame,
-    repository::{Refusal, RoomCursor, RoomRepository, Since, redis::RoomSettings},
+    repository::{Refusal, RoomCursor, RoomRepository, RoomSettings, Since},
 };
 use roomkeeper_tests::{
-    Store, drawing, join, message, new_room, participant, rectangle, request, soon,
+    AnyStore, StoreKind, drawing, join, message, new_room, participant, rectangle, request, soon,
 };
 use uuid::Uuid;
+
+/// Runs each of these on every store.
+macro_rules! on_every_store {
+    ($($promise:ident)*) => {
+        mod on_redis {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(roomkeeper_tests::StoreKind::Redis).await;
+            })*
+        }
+
+        mod in_a_file {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(roomkeeper_tests::StoreKind::Embedded).await;
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_store;
+
+on_every_store! {
+    a_created_room_is_read_as_it_was_made
+    a_taken_code_is_refused_and_a_retried_creation_meets_its_own_room
+    a_creation_whose_id_was_used_for_another_content_is_refused
+    a_claimed_code_is_kept_until_it_proves_taken
+    a_room_that_is_not_there_refuses_everything
+    two_tabs_are_one_participant_and_the_last_one_takes_the_user_along
+    a_late_disconnect_does_not_evict_a_reconnect
+    a_session_belongs_to_one_user
+    another_name_renames_and_keeps_the_place
+    participants_stand_in_the_order_of_their_coming
+    a_full_room_refuses_newcomers_and_never_who_is_in_it
+    a_session_that_nobody_renews_ends_as_if_it_had_left
+    a_renewed_session_stays_while_another_of_the_room_ends
+    a_renewal_names_whom_a_room_does_not_know_and_creates_nobody
+    a_user_of_a_backend_has_no_lease
+    history_is_the_last_hundred_oldest_first
+    a_retried_message_is_stored_once_and_answered_the_same
+    a_request_id_with_another_content_is_refused
+    a_request_of_an_earlier_room_of_the_code_is_not_this_rooms
+    the_greater_version_wins_then_the_lower_nonce_then_the_stored_one
+    people_who_draw_at_once_never_overwrite_each_other
+    a_deleted_element_is_kept_for_those_who_resume_and_hidden_from_who_arrives
+    a_full_board_refuses_more_and_prunes_tombstones_to_make_room
+    the_bytes_of_a_board_are_bounded
+    a_catch_up_gives_what_changed_after_a_position_or_says_what_it_cannot
+    rooms_are_listed_newest_first_page_by_page
+    a_transient_request_id_is_no_part_of_the_message
+}
 
 fn session(text: &str) -> SessionId {
     SessionId::parse("session_id", text).unwrap()
@@ -32,9 +83,8 @@ async fn everything(
         .unwrap()
 }
 
-#[tokio::test]
-async fn a_created_room_is_read_as_it_was_made() {
-    let store = Store::start().await;
+async fn a_created_room_is_read_as_it_was_made(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room_of(7).await;
     let stats = store.rooms.room(code).await.unwrap().unwrap();
     assert_eq!(
@@ -50,9 +100,8 @@ async fn a_created_room_is_read_as_it_was_made() {
     assert_eq!(stats.room.expire_time, stats.room.create_time + 86_400_000);
 }
 
-#[tokio::test]
-async fn a_taken_code_is_refused_and_a_retried_creation_meets_its_own_room() {
-    let store = Store::start().await;
+async fn a_taken_code_is_refused_and_a_retried_creation_meets_its_own_room(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let room = new_room(3);
     assert!(
@@ -84,9 +133,8 @@ async fn a_taken_code_is_refused_and_a_retried_creation_meets_its_own_room() {
     assert_eq!(first, second);
 }
 
-#[tokio::test]
-async fn a_creation_whose_id_was_used_for_another_content_is_refused() {
-    let store = Store::start().await;
+async fn a_creation_whose_id_was_used_for_another_content_is_refused(kind: StoreKind) {
+    let store = kind.start().await;
     let code = RoomCode::from_number(900_005).unwrap();
     let room = new_room(3);
     let request = request("CreateRoom", "bob", "one");
@@ -102,9 +150,8 @@ async fn a_creation_whose_id_was_used_for_another_content_is_refused() {
     assert_eq!(refused.err(), Some(Refusal::Conflict));
 }
 
-#[tokio::test]
-async fn a_claimed_code_is_kept_until_it_proves_taken() {
-    let store = Store::start().await;
+async fn a_claimed_code_is_kept_until_it_proves_taken(kind: StoreKind) {
+    let store = kind.start().await;
     let [a, b] = [900_002, 900_003].map(|number| RoomCode::from_number(number).unwrap());
     let request = request("CreateRoom", "bob", "");
     assert_eq!(store.rooms.claim_code(&request, a, None).await.unwrap(), a);
@@ -117,11 +164,16 @@ async fn a_claimed_code_is_kept_until_it_proves_taken() {
         store.rooms.claim_code(&request, a, Some(a)).await.unwrap(),
         b
     );
+    let other = persistence_service::domain::Request::new(request.id, "CreateRoom", "bob", ["x"]);
+    assert_eq!(
+        store.rooms.claim_code(&other, a, None).await.unwrap(),
+        b,
+        "another content meets the same room, which then refuses it"
+    );
 }
 
-#[tokio::test]
-async fn a_room_that_is_not_there_refuses_everything() {
-    let store = Store::start().await;
+async fn a_room_that_is_not_there_refuses_everything(kind: StoreKind) {
+    let store = kind.start().await;
     let rooms = &store.rooms;
     let code = RoomCode::from_number(900_004).unwrap();
     let gone = Some(Refusal::Gone);
@@ -159,13 +211,10 @@ async fn a_room_that_is_not_there_refuses_everything() {
     let drawing = drawing(code, "ann", &[rectangle("a", 1, 1, "")]);
     assert_eq!(rooms.save_whiteboard(&drawing).await.unwrap().err(), gone);
     assert_eq!(rooms.positions(&[code]).await.unwrap(), [None]);
-    let keys: Vec<String> = store.redis.run(&["KEYS", "*"]).await;
-    assert!(keys.is_empty(), "{keys:?}");
 }
 
-#[tokio::test]
-async fn two_tabs_are_one_participant_and_the_last_one_takes_the_user_along() {
-    let store = Store::start().await;
+async fn two_tabs_are_one_participant_and_the_last_one_takes_the_user_along(kind: StoreKind) {
+    let store = kind.start().await;
     let rooms = &store.rooms;
     let code = store.room().await;
     rooms.join(&join(code, "bob", "b")).await.unwrap().unwrap();
@@ -210,9 +259,8 @@ async fn two_tabs_are_one_participant_and_the_last_one_takes_the_user_along() {
     assert_eq!(left.room.participant_count, 1);
 }
 
-#[tokio::test]
-async fn a_late_disconnect_does_not_evict_a_reconnect() {
-    let store = Store::start().await;
+async fn a_late_disconnect_does_not_evict_a_reconnect(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     store
         .rooms
@@ -238,9 +286,8 @@ async fn a_late_disconnect_does_not_evict_a_reconnect() {
     );
 }
 
-#[tokio::test]
-async fn a_session_belongs_to_one_user() {
-    let store = Store::start().await;
+async fn a_session_belongs_to_one_user(kind: StoreKind) {
+    let store = kind.start().await;
     let rooms = &store.rooms;
     let code = store.room().await;
     rooms.join(&join(code, "ann", "s")).await.unwrap().unwrap();
@@ -268,9 +315,8 @@ async fn a_session_belongs_to_one_user() {
     assert_eq!(everything(&**rooms, code).await.messages.len(), 0);
 }
 
-#[tokio::test]
-async fn another_name_renames_and_keeps_the_place() {
-    let store = Store::start().await;
+async fn another_name_renames_and_keeps_the_place(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     store
         .rooms
@@ -296,9 +342,8 @@ async fn another_name_renames_and_keeps_the_place() {
     assert_eq!(snapshot.room.participant_count, 2);
 }
 
-#[tokio::test]
-async fn participants_stand_in_the_order_of_their_coming() {
-    let store = Store::start().await;
+async fn participants_stand_in_the_order_of_their_coming(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room_of(500).await;
     // More than Redis keeps in order in a small hash.
     let names: Vec<String> = (0..300)
@@ -321,9 +366,8 @@ async fn participants_stand_in_the_order_of_their_coming() {
     assert_eq!(present, names);
 }
 
-#[tokio::test]
-async fn a_full_room_refuses_newcomers_and_never_who_is_in_it() {
-    let store = Store::start().await;
+async fn a_full_room_refuses_newcomers_and_never_who_is_in_it(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room_of(50).await;
     let joins = (0..200).map(|i| {
         let rooms = store.rooms.clone();
@@ -356,8 +400,8 @@ async fn a_full_room_refuses_newcomers_and_never_who_is_in_it() {
 }
 
 /// Sessions that end soon, so that a test need not wait for long.
-async fn with_short_leases() -> Store {
-    Store::with(RoomSettings {
+async fn with_short_leases(kind: StoreKind) -> AnyStore {
+    kind.with(RoomSettings {
         ttl: Duration::from_secs(86_400),
         message_limit: 100,
         session_lease: Duration::from_millis(200),
@@ -366,7 +410,7 @@ async fn with_short_leases() -> Store {
 }
 
 /// Ends overdue sessions until somebody is gone.
-async fn expire_until(store: &Store, present: usize, code: RoomCode) {
+async fn expire_until(store: &AnyStore, present: usize, code: RoomCode) {
     let gone = async {
         while everything(&*store.rooms, code).await.participants.len() > present {
             store.rooms.expire_sessions().await.unwrap();
@@ -375,9 +419,8 @@ async fn expire_until(store: &Store, present: usize, code: RoomCode) {
     soon("the end of the leases", gone).await;
 }
 
-#[tokio::test]
-async fn a_session_that_nobody_renews_ends_as_if_it_had_left() {
-    let store = with_short_leases().await;
+async fn a_session_that_nobody_renews_ends_as_if_it_had_left(kind: StoreKind) {
+    let store = with_short_leases(kind).await;
     let code = store.room().await;
     store
         .rooms
@@ -396,13 +439,11 @@ async fn a_session_that_nobody_renews_ends_as_if_it_had_left() {
         panic!("left")
     };
     assert!(matches!(&event.kind, EventKind::Left(who) if *who == participant("ann")));
-    let due: i64 = store.redis.run(&["ZCARD", "sessions:due"]).await;
-    assert_eq!(due, 0, "nothing is left in the index");
+    assert_eq!(store.rooms.expire_sessions().await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn a_renewed_session_stays_while_another_of_the_room_ends() {
-    let store = with_short_leases().await;
+async fn a_renewed_session_stays_while_another_of_the_room_ends(kind: StoreKind) {
+    let store = with_short_leases(kind).await;
     let code = store.room().await;
     store
         .rooms
@@ -430,9 +471,8 @@ async fn a_renewed_session_stays_while_another_of_the_room_ends() {
     );
 }
 
-#[tokio::test]
-async fn a_renewal_names_whom_a_room_does_not_know_and_creates_nobody() {
-    let store = Store::start().await;
+async fn a_renewal_names_whom_a_room_does_not_know_and_creates_nobody(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let nowhere = RoomCode::from_number(900_006).unwrap();
     store
@@ -455,9 +495,8 @@ async fn a_renewal_names_whom_a_room_does_not_know_and_creates_nobody() {
     );
 }
 
-#[tokio::test]
-async fn a_user_of_a_backend_has_no_lease() {
-    let store = with_short_leases().await;
+async fn a_user_of_a_backend_has_no_lease(kind: StoreKind) {
+    let store = with_short_leases(kind).await;
     let code = store.room().await;
     let mut ann = join(code, "ann", "a");
     ann.session = SessionId::unnamed(&ann.participant.user_id);
@@ -475,40 +514,8 @@ async fn a_user_of_a_backend_has_no_lease() {
     );
 }
 
-#[tokio::test]
-async fn an_entry_of_the_index_that_is_wrong_ends_nobody() {
-    let store = Store::start().await;
-    let code = store.room().await;
-    store
-        .rooms
-        .join(&join(code, "ann", "a"))
-        .await
-        .unwrap()
-        .unwrap();
-    let due = format!("{code}:a");
-    for entry in [
-        due.as_str(),
-        "nonsense",
-        "999999:x",
-        &format!("{code}:unknown"),
-    ] {
-        let _: i64 = store.redis.run(&["ZADD", "sessions:due", "1", entry]).await;
-    }
-    assert_eq!(store.rooms.expire_sessions().await.unwrap(), 0);
-    assert_eq!(
-        everything(&*store.rooms, code).await.participants,
-        [participant("ann")]
-    );
-    let left: Vec<String> = store
-        .redis
-        .run(&["ZRANGE", "sessions:due", "0", "-1"])
-        .await;
-    assert_eq!(left, [due], "who lives is noted anew, the rest is removed");
-}
-
-#[tokio::test]
-async fn history_is_the_last_hundred_oldest_first() {
-    let store = Store::start().await;
+async fn history_is_the_last_hundred_oldest_first(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     for i in 0..120 {
         store
@@ -554,9 +561,8 @@ async fn history_is_the_last_hundred_oldest_first() {
     );
 }
 
-#[tokio::test]
-async fn a_retried_message_is_stored_once_and_answered_the_same() {
-    let store = Store::start().await;
+async fn a_retried_message_is_stored_once_and_answered_the_same(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let said = message(code, "ann", "once");
     let first = store.rooms.save_message(&said).await.unwrap().unwrap();
@@ -579,9 +585,8 @@ async fn a_retried_message_is_stored_once_and_answered_the_same() {
     assert_eq!(everything(&*store.rooms, code).await.messages.len(), 2);
 }
 
-#[tokio::test]
-async fn a_request_id_with_another_content_is_refused() {
-    let store = Store::start().await;
+async fn a_request_id_with_another_content_is_refused(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let said = message(code, "ann", "one");
     store.rooms.save_message(&said).await.unwrap().unwrap();
@@ -595,9 +600,8 @@ async fn a_request_id_with_another_content_is_refused() {
     assert_eq!(everything(&*store.rooms, code).await.messages.len(), 1);
 }
 
-#[tokio::test]
-async fn a_request_of_an_earlier_room_of_the_code_is_not_this_rooms() {
-    let store = Store::start().await;
+async fn a_request_of_an_earlier_room_of_the_code_is_not_this_rooms(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let said = message(code, "ann", "hi");
     store.rooms.save_message(&said).await.unwrap().unwrap();
@@ -620,9 +624,8 @@ async fn a_request_of_an_earlier_room_of_the_code_is_not_this_rooms() {
     );
 }
 
-#[tokio::test]
-async fn the_greater_version_wins_then_the_lower_nonce_then_the_stored_one() {
-    let store = Store::start().await;
+async fn the_greater_version_wins_then_the_lower_nonce_then_the_stored_one(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let draw = |json: String| {
         let drawing = drawing(code, "ann", &[json]);
@@ -656,9 +659,8 @@ async fn the_greater_version_wins_then_the_lower_nonce_then_the_stored_one() {
     );
 }
 
-#[tokio::test]
-async fn people_who_draw_at_once_never_overwrite_each_other() {
-    let store = Store::start().await;
+async fn people_who_draw_at_once_never_overwrite_each_other(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let strokes = (0..60).map(|i| {
         let rooms = store.rooms.clone();
@@ -680,9 +682,10 @@ async fn people_who_draw_at_once_never_overwrite_each_other() {
     assert_eq!(everything(&*store.rooms, code).await.elements.len(), 60);
 }
 
-#[tokio::test]
-async fn a_deleted_element_is_kept_for_those_who_resume_and_hidden_from_who_arrives() {
-    let store = Store::start().await;
+async fn a_deleted_element_is_kept_for_those_who_resume_and_hidden_from_who_arrives(
+    kind: StoreKind,
+) {
+    let store = kind.start().await;
     let code = store.room().await;
     let first = store
         .rooms
@@ -722,9 +725,8 @@ async fn a_deleted_element_is_kept_for_those_who_resume_and_hidden_from_who_arri
     assert_eq!(saved.rejected, 1, "a stale tab cannot undo newer work");
 }
 
-#[tokio::test]
-async fn a_full_board_refuses_more_and_prunes_tombstones_to_make_room() {
-    let store = Store::start().await;
+async fn a_full_board_refuses_more_and_prunes_tombstones_to_make_room(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     for half in 0..2 {
         let elements: Vec<_> = (0..5_000)
@@ -785,9 +787,8 @@ async fn a_full_board_refuses_more_and_prunes_tombstones_to_make_room() {
     );
 }
 
-#[tokio::test]
-async fn the_bytes_of_a_board_are_bounded() {
-    let store = Store::start().await;
+async fn the_bytes_of_a_board_are_bounded(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let filling = "x".repeat(1_000_000);
     for i in 0..8 {
@@ -823,9 +824,8 @@ async fn the_bytes_of_a_board_are_bounded() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn a_catch_up_gives_what_changed_after_a_position_or_says_what_it_cannot() {
-    let store = Store::start().await;
+async fn a_catch_up_gives_what_changed_after_a_position_or_says_what_it_cannot(kind: StoreKind) {
+    let store = kind.start().await;
     let rooms = &store.rooms;
     let code = store.room().await;
     let start = everything(&**rooms, code).await.room.position;
@@ -893,9 +893,8 @@ async fn a_catch_up_gives_what_changed_after_a_position_or_says_what_it_cannot()
     }
 }
 
-#[tokio::test]
-async fn rooms_are_listed_newest_first_page_by_page() {
-    let store = Store::start().await;
+async fn rooms_are_listed_newest_first_page_by_page(kind: StoreKind) {
+    let store = kind.start().await;
     let mut codes = Vec::new();
     for _ in 0..25 {
         codes.push(store.room().await);
@@ -923,9 +922,8 @@ async fn rooms_are_listed_newest_first_page_by_page() {
     assert!(page.iter().all(|room| room.code != codes[3]));
 }
 
-#[tokio::test]
-async fn a_transient_request_id_is_no_part_of_the_message() {
-    let store = Store::start().await;
+async fn a_transient_request_id_is_no_part_of_the_message(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let mut said = message(code, "ann", "hi");
     let id = RequestId {

@@ -8,8 +8,22 @@ use persistence_service::{
     repository::{NewSignal, RoomRepository, Since},
 };
 use roomkeeper_tests::{
-    Store, drawing, join, message, new_room, participant, rectangle, request, soon,
+    AnyStore, Store, StoreKind, drawing, join, message, new_room, participant, rectangle, request,
+    soon,
 };
+
+use crate::contract::on_every_store;
+
+on_every_store! {
+    a_watch_gives_what_was_missed_and_then_every_event_in_order
+    a_watch_from_now_begins_empty
+    watching_while_others_write_leaves_no_gap_and_repeats_nothing
+    a_reader_who_does_not_read_catches_up_instead_of_buffering
+    a_change_too_large_to_tell_reaches_its_readers_all_the_same
+    a_signal_is_heard_and_leaves_no_trace
+    a_watch_ends_with_its_own_reason
+    a_watch_ends_when_its_room_expires_and_activity_puts_that_off
+}
 
 async fn next(watch: &mut Watch) -> Frame {
     soon("a frame", watch.next())
@@ -92,7 +106,7 @@ impl Reader {
     }
 }
 
-async fn revision(store: &Store, code: RoomCode) -> u64 {
+async fn revision(store: &AnyStore, code: RoomCode) -> u64 {
     store.rooms.positions(&[code]).await.unwrap()[0]
         .unwrap()
         .revision
@@ -106,9 +120,8 @@ async fn say(rooms: &dyn RoomRepository, code: RoomCode, text: &str) {
         .unwrap();
 }
 
-#[tokio::test]
-async fn a_watch_gives_what_was_missed_and_then_every_event_in_order() {
-    let store = Store::start().await;
+async fn a_watch_gives_what_was_missed_and_then_every_event_in_order(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     say(&*store.rooms, code, "before").await;
     let mut watch = Watch::new(&store.hub, code, Some(Position::ZERO));
@@ -137,9 +150,8 @@ async fn a_watch_gives_what_was_missed_and_then_every_event_in_order() {
     assert_eq!(reader.elements.len(), 1);
 }
 
-#[tokio::test]
-async fn a_watch_from_now_begins_empty() {
-    let store = Store::start().await;
+async fn a_watch_from_now_begins_empty(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     say(&*store.rooms, code, "before").await;
     let mut watch = store.watch(code);
@@ -153,9 +165,8 @@ async fn a_watch_from_now_begins_empty() {
     );
 }
 
-#[tokio::test]
-async fn watching_while_others_write_leaves_no_gap_and_repeats_nothing() {
-    let store = Store::start().await;
+async fn watching_while_others_write_leaves_no_gap_and_repeats_nothing(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let rooms = store.rooms.clone();
     let writer = tokio::spawn(async move {
@@ -275,9 +286,8 @@ async fn a_history_that_forked_is_read_anew() {
     );
 }
 
-#[tokio::test]
-async fn a_reader_who_does_not_read_catches_up_instead_of_buffering() {
-    let store = Store::start().await;
+async fn a_reader_who_does_not_read_catches_up_instead_of_buffering(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let mut watch = store.watch(code);
     let mut reader = Reader::default();
@@ -296,9 +306,8 @@ async fn a_reader_who_does_not_read_catches_up_instead_of_buffering() {
     assert_eq!(reader.messages.last().map(String::as_str), Some("m399"));
 }
 
-#[tokio::test]
-async fn a_change_too_large_to_tell_reaches_its_readers_all_the_same() {
-    let store = Store::start().await;
+async fn a_change_too_large_to_tell_reaches_its_readers_all_the_same(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let mut watch = store.watch(code);
     let mut reader = Reader::default();
@@ -320,9 +329,8 @@ async fn a_change_too_large_to_tell_reaches_its_readers_all_the_same() {
     assert_eq!(reader.elements.len(), 1);
 }
 
-#[tokio::test]
-async fn a_signal_is_heard_and_leaves_no_trace() {
-    let store = Store::start().await;
+async fn a_signal_is_heard_and_leaves_no_trace(kind: StoreKind) {
+    let store = kind.start().await;
     let code = store.room().await;
     let mut watch = store.watch(code);
     let mut reader = Reader::default();
@@ -343,9 +351,8 @@ async fn a_signal_is_heard_and_leaves_no_trace() {
     assert_eq!(revision(&store, code).await, before);
 }
 
-#[tokio::test]
-async fn a_watch_ends_with_its_own_reason() {
-    let store = Store::start().await;
+async fn a_watch_ends_with_its_own_reason(kind: StoreKind) {
+    let store = kind.start().await;
     let missing = RoomCode::from_number(999_999).unwrap();
     let mut watch = store.watch(missing);
     assert!(matches!(
@@ -394,9 +401,8 @@ async fn a_watch_is_never_moved_into_a_new_room_of_the_same_code() {
     ));
 }
 
-#[tokio::test]
-async fn a_watch_ends_when_its_room_expires_and_activity_puts_that_off() {
-    let store = Store::with_ttl(Duration::from_millis(1_500)).await;
+async fn a_watch_ends_when_its_room_expires_and_activity_puts_that_off(kind: StoreKind) {
+    let store = kind.with_ttl(Duration::from_millis(1_500)).await;
     let code = store.room().await;
     let mut watch = store.watch(code);
     let mut reader = Reader::default();

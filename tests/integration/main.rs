@@ -1,4 +1,5 @@
-//! What a store of rooms promises, and the feed over it, against a real Redis.
+//! What a store of rooms promises, and the feed over it, on a real Redis and in
+//! a real file.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

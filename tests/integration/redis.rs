@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use persistence_service::{domain::RoomCode, repository::RepositoryError};
-use roomkeeper_tests::{Store, drawing, join, message, rectangle, soon};
+use persistence_service::{
+    domain::{Participant, RoomCode},
+    repository::{RepositoryError, RoomSettings, Since},
+};
+use roomkeeper_tests::{Store, drawing, join, message, participant, rectangle, settings, soon};
 
 /// The keys of a room but those of its requests, with when they end.
 async fn expiries(store: &Store, code: RoomCode) -> BTreeMap<String, i64> {
@@ -353,4 +356,73 @@ async fn what_was_acknowledged_survives_a_crash_of_redis() {
         }
     };
     assert_eq!(soon("the messages", read).await.0.len(), 50);
+}
+
+/// Who is in a room.
+async fn present(store: &Store, code: RoomCode) -> Vec<Participant> {
+    let now = store.rooms.catch_up(code, Since::Now, 1).await;
+    now.unwrap().unwrap().participants
+}
+
+#[tokio::test]
+async fn what_a_missing_room_refuses_leaves_no_key() {
+    let store = Store::start().await;
+    let code = RoomCode::from_number(900_004).unwrap();
+    let joined = store.rooms.join(&join(code, "ann", "s")).await.unwrap();
+    let said = store.rooms.save_message(&message(code, "ann", "hi")).await;
+    assert!(joined.is_err() && said.unwrap().is_err());
+    let keys: Vec<String> = store.redis.run(&["KEYS", "*"]).await;
+    assert!(keys.is_empty(), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_ended_leaves_no_entry_in_the_index() {
+    let store = Store::with(RoomSettings {
+        session_lease: Duration::from_millis(200),
+        ..settings(Duration::from_secs(86_400))
+    })
+    .await;
+    let code = store.room().await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let gone = async {
+        while !present(&store, code).await.is_empty() {
+            store.rooms.expire_sessions().await.unwrap();
+        }
+    };
+    soon("the end of the lease", gone).await;
+    let due: i64 = store.redis.run(&["ZCARD", "sessions:due"]).await;
+    assert_eq!(due, 0);
+}
+
+#[tokio::test]
+async fn an_entry_of_the_index_that_is_wrong_ends_nobody() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    store
+        .rooms
+        .join(&join(code, "ann", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    let due = format!("{code}:a");
+    for entry in [
+        due.as_str(),
+        "nonsense",
+        "999999:x",
+        &format!("{code}:unknown"),
+    ] {
+        let _: i64 = store.redis.run(&["ZADD", "sessions:due", "1", entry]).await;
+    }
+    assert_eq!(store.rooms.expire_sessions().await.unwrap(), 0);
+    assert_eq!(present(&store, code).await, [participant("ann")]);
+    let left: Vec<String> = store
+        .redis
+        .run(&["ZRANGE", "sessions:due", "0", "-1"])
+        .await;
+    assert_eq!(left, [due], "who lives is noted anew, the rest is removed");
 }

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, collections::HashSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -177,6 +177,16 @@ impl ElementChange {
             is_deleted,
             json,
         })
+    }
+
+    /// Whether this element wins over a stored one (`Greater`), loses to it
+    /// (`Less`), or is the same (`Equal`), in which case the stored one stays.
+    ///
+    /// The greater version wins, among equal ones the lower nonce: Excalidraw's
+    /// own rule, which makes merging commutative, associative and idempotent.
+    pub(crate) fn against(&self, version: u64, version_nonce: u64) -> Ordering {
+        let by_version = self.version.cmp(&version);
+        by_version.then(version_nonce.cmp(&self.version_nonce))
     }
 
     /// Takes a whole change: every element valid, no id twice, within the

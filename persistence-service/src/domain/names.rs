@@ -88,7 +88,7 @@ fn length(field: &str, text: &str, least: usize, most: usize) -> Result<(), Inva
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -145,7 +145,7 @@ macro_rules! stored {
     )*};
 }
 
-stored! { UserId Username SignalKind }
+stored! { UserId Username SignalKind SessionId }
 
 impl UserId {
     /// Takes an id as it came.

@@ -1,12 +1,14 @@
 //! Where rooms are kept: what a store promises, and the stores.
 
 mod damage;
+pub mod embedded;
 pub mod redis;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub(crate) use damage::Damage;
 
@@ -14,6 +16,20 @@ use crate::domain::{
     CatchUp, ChatText, Element, ElementChange, Event, Message, NewRoom, Participant, Position,
     Request, Room, RoomCode, RoomStats, SessionId, SignalKind, UserId, Username,
 };
+
+/// How long a tombstone is kept: a tab that was away longer gets a reset.
+pub(crate) const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How rooms are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomSettings {
+    /// How long a room lives after its last activity.
+    pub ttl: Duration,
+    /// How many messages it keeps.
+    pub message_limit: usize,
+    /// How long a session lives without being renewed.
+    pub session_lease: Duration,
+}
 
 /// Why the store itself could not do something.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -94,6 +110,22 @@ pub struct NewMessage {
     pub session: Option<SessionId>,
     /// What makes it safe to repeat.
     pub request: Request,
+}
+
+impl NewMessage {
+    /// The message as it is stored under this id at this revision, by an author
+    /// who had this name then.
+    pub(crate) fn stored(&self, id: Uuid, username: String, revision: u64) -> Message {
+        Message {
+            id,
+            user_id: self.author.user_id.as_str().to_owned(),
+            username,
+            text: self.text.as_str().to_owned(),
+            timestamp: revision / 1_000,
+            revision,
+            request_id: self.request.own_id(),
+        }
+    }
 }
 
 /// A message that has been saved.
@@ -285,4 +317,36 @@ pub(crate) fn stored_participant(user_id: &str, username: &str) -> Participant {
         user_id: UserId::stored(user_id),
         username: Username::stored(username),
     }
+}
+
+/// Somebody who arrives sees the living board; so does somebody whose position
+/// could not be served. Others need the tombstones.
+pub(crate) fn living_board(mut catch_up: CatchUp, since: Since) -> CatchUp {
+    if since == Since::Arrival || catch_up.reset {
+        catch_up.elements.retain(|element| !element.is_deleted);
+    }
+    catch_up
+}
+
+/// Of the kept messages, newest first, those before a revision, at most `limit`
+/// of them, oldest first; and whether there are older ones.
+pub(crate) fn message_page<E>(
+    newest_first: impl IntoIterator<Item = Result<Message, E>>,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<(Vec<Message>, bool), E> {
+    let mut messages = Vec::new();
+    for message in newest_first {
+        let message = message?;
+        if before.is_none_or(|revision| message.revision < revision) {
+            messages.push(message);
+        }
+        if messages.len() > limit {
+            break;
+        }
+    }
+    let more = messages.len() > limit;
+    messages.truncate(limit);
+    messages.reverse();
+    Ok((messages, more))
 }

@@ -29,17 +29,16 @@ use self::{
     reply::{Reply, number},
     scripts::{Script, Scripts},
 };
+pub use super::RoomSettings;
 use super::{
     Answer, Damage, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError,
-    RoomCursor, RoomRepository, SavedDrawing, SavedMessage, Since,
+    RoomCursor, RoomRepository, SavedDrawing, SavedMessage, Since, TOMBSTONE_AGE, living_board,
+    message_page,
 };
 use crate::domain::{
     BOARD_LIMITS, CatchUp, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
     SessionId, UserId,
 };
-
-/// How long a tombstone is kept: a tab that was away longer gets a reset.
-const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many calls may be under way at once. More would only wait in Redis, and
 /// each holds its arguments, up to a megabyte.
@@ -50,17 +49,6 @@ const READS_AT_ONCE: usize = 64;
 
 /// How many codes of the index are looked at in one step.
 const INDEX_PAGE: usize = 500;
-
-/// How rooms are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct RoomSettings {
-    /// How long a room lives after its last activity.
-    pub ttl: Duration,
-    /// How many messages it keeps.
-    pub message_limit: usize,
-    /// How long a session lives without being renewed.
-    pub session_lease: Duration,
-}
 
 /// The store on Redis.
 pub struct RedisRooms {
@@ -285,15 +273,6 @@ fn since_arguments(since: Since) -> (&'static str, String, String) {
     }
 }
 
-/// Somebody who arrives sees the living board; so does somebody whose position
-/// could not be served. Others need the tombstones.
-fn living_board(mut catch_up: CatchUp, since: Since) -> CatchUp {
-    if since == Since::Arrival || catch_up.reset {
-        catch_up.elements.retain(|element| !element.is_deleted);
-    }
-    catch_up
-}
-
 fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
@@ -415,7 +394,9 @@ impl RoomRepository for RedisRooms {
                 (!seen).then_some((code, score))
             });
             let mut living = stream::iter(listed)
-                .map(|(code, score)| async move { Ok((code, score, self.listed(code).await?)) })
+                .map(|(code, score)| async move {
+                    Ok::<_, RepositoryError>((code, score, self.listed(code).await?))
+                })
                 .buffered(READS_AT_ONCE);
             while let Some((code, score, listed)) = living.try_next().await? {
                 match listed {
@@ -585,15 +566,7 @@ impl RoomRepository for RedisRooms {
                 message.author.username.as_str().to_owned(),
             )
         };
-        let message = Message {
-            id,
-            user_id: message.author.user_id.as_str().to_owned(),
-            username,
-            text: message.text.as_str().to_owned(),
-            timestamp: revision / 1_000,
-            revision,
-            request_id: message.request.own_id(),
-        };
+        let message = message.stored(id, username, revision);
         // Our own retry of a call whose first answer was lost is no duplicate to
         // whoever gave no id.
         let duplicate = duplicate && message.request_id.is_some();
@@ -630,20 +603,8 @@ impl RoomRepository for RedisRooms {
             Ok((_, mut reply)) => reply.texts()?,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut messages = Vec::with_capacity(limit + 1);
-        for json in &stored {
-            let message = record::message(json)?;
-            if before.is_none_or(|revision| message.revision < revision) {
-                messages.push(message);
-            }
-            if messages.len() > limit {
-                break;
-            }
-        }
-        let more = messages.len() > limit;
-        messages.truncate(limit);
-        messages.reverse();
-        Ok(Ok((messages, more)))
+        let newest_first = stored.iter().map(|json| record::message(json));
+        Ok(Ok(message_page(newest_first, before, limit)?))
     }
 
     async fn save_whiteboard(&self, drawing: &Drawing) -> Answer<SavedDrawing> {
