@@ -103,7 +103,8 @@ impl Streams {
 #[derive(Debug)]
 pub(crate) struct Watching {
     id: u64,
-    frames: mpsc::Receiver<Frame>,
+    /// Boxed, because a queue makes place for 32 at once, and most rooms are silent.
+    frames: mpsc::Receiver<Box<Frame>>,
     commands: mpsc::Sender<Command>,
     _watched: Counted,
 }
@@ -111,7 +112,7 @@ pub(crate) struct Watching {
 impl Watching {
     /// The next frame; `None` once the stream broke or this watch fell behind.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        self.frames.recv().await
+        self.frames.recv().await.map(|frame| *frame)
     }
 }
 
@@ -124,7 +125,7 @@ impl Drop for Watching {
 
 #[derive(Debug)]
 enum Command {
-    Watch(proto::Watch, mpsc::Sender<Frame>),
+    Watch(proto::Watch, mpsc::Sender<Box<Frame>>),
     Unwatch(u64),
 }
 
@@ -150,12 +151,12 @@ async fn run(persistence: Persistence, endpoint: Endpoint, mut commands: mpsc::R
 /// One open stream.
 #[derive(Debug, Default)]
 struct Stream {
-    sinks: HashMap<u64, mpsc::Sender<Frame>>,
+    sinks: HashMap<u64, mpsc::Sender<Box<Frame>>>,
     unsent: VecDeque<proto::WatchRoomsRequest>,
 }
 
 impl Stream {
-    fn watch(&mut self, watch: proto::Watch, sink: mpsc::Sender<Frame>) {
+    fn watch(&mut self, watch: proto::Watch, sink: mpsc::Sender<Box<Frame>>) {
         self.sinks.insert(watch.watch_id, sink);
         self.unsent.push_back(proto::WatchRoomsRequest {
             command: Some(Wire::Watch(watch)),
@@ -240,7 +241,7 @@ impl Stream {
             return;
         };
         let last = matches!(frame, Frame::Closed(_));
-        match sink.try_send(frame) {
+        match sink.try_send(Box::new(frame)) {
             Ok(()) if last => {
                 self.sinks.remove(&watch_id);
             }

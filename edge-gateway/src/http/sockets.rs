@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use tokio::time::{Duration, timeout};
 
@@ -44,6 +44,9 @@ pub(super) async fn track(
         return next.run(request).await;
     }
     let is_websocket = parameter(&request, "transport") == Some("websocket");
+    if is_websocket {
+        detach(&mut request);
+    }
     let is_post = request.method() == Method::POST;
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
 
@@ -83,6 +86,31 @@ pub(super) async fn track(
             Err(_elapsed) => StatusCode::REQUEST_TIMEOUT.into_response(),
         },
         _ => next.run(request).await,
+    }
+}
+
+/// Makes a request's head its own, and no more than a WebSocket's handshake needs.
+///
+/// A session keeps the head of the request that opened it, and each slice of it would keep
+/// the connection's first buffer, 8 KiB, for as long as the session lives.
+fn detach(request: &mut Request) {
+    let kept = [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::SEC_WEBSOCKET_KEY,
+        header::SEC_WEBSOCKET_VERSION,
+    ];
+    let mut headers = HeaderMap::with_capacity(kept.len());
+    for name in kept {
+        let value = request.headers().get(&name);
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok())
+        {
+            headers.insert(name, value);
+        }
+    }
+    *request.headers_mut() = headers;
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
     }
 }
 
@@ -133,6 +161,8 @@ fn unknown_session() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Bytes;
+
     use super::*;
 
     #[test]
@@ -143,6 +173,25 @@ mod tests {
         );
         assert_eq!(opened_sid(b"1"), None);
         assert_eq!(opened_sid(b""), None);
+    }
+
+    #[test]
+    fn a_detached_request_keeps_its_handshake_and_nothing_of_the_buffer() {
+        let head = Bytes::from_static(b"dGhlIHNhbXBsZSBub25jZQ==");
+        let key = HeaderValue::from_maybe_shared(head.clone()).unwrap();
+        let mut request = Request::builder()
+            .uri("/socket.io/?EIO=4&transport=websocket&sid=7")
+            .header("sec-websocket-key", key)
+            .header("upgrade", "websocket")
+            .header("user-agent", "a browser")
+            .body(Body::empty())
+            .unwrap();
+        detach(&mut request);
+        assert_eq!(parameter(&request, "sid"), Some("7"));
+        assert_eq!(request.headers().len(), 2);
+        let kept = request.headers()["sec-websocket-key"].as_bytes();
+        assert_eq!(kept, head);
+        assert_ne!(kept.as_ptr(), head.as_ptr());
     }
 
     #[test]

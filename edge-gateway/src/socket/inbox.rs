@@ -87,14 +87,15 @@ pub(crate) struct Work {
     _bytes: OwnedSemaphorePermit,
 }
 
-/// The receiving end of a socket's queue.
-pub(crate) type Queue = mpsc::Receiver<Work>;
+/// The receiving end of a socket's queue. Boxed, because a queue makes place for 32 at once,
+/// and most sockets say nothing.
+pub(crate) type Queue = mpsc::Receiver<Box<Work>>;
 
 /// The sending end of a socket's queue.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     // A std mutex: nothing awaits while it is held.
-    queue: Mutex<Option<mpsc::Sender<Work>>>,
+    queue: Mutex<Option<mpsc::Sender<Box<Work>>>>,
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     drawing: Arc<AtomicUsize>,
@@ -153,7 +154,7 @@ impl Inbox {
         if event == ClientEvent::WhiteboardChange {
             self.drawing.fetch_add(1, Ordering::Relaxed);
         }
-        if queue.try_send(work).is_err() {
+        if queue.try_send(Box::new(work)).is_err() {
             // The slots keep it from being full, so the session's task is gone.
             debug!("an event came for a session that has ended");
         }

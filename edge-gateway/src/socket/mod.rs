@@ -71,6 +71,10 @@ const MAX_PAYLOAD: usize = 4 << 20;
 /// and id of the packet.
 const PACKET_OVERHEAD: usize = 1 << 10;
 
+/// What is read from a WebSocket at once: most of what browsers send is shorter, and each
+/// socket holds as much for as long as it lives.
+const READ_BUFFER: usize = 1 << 10;
+
 /// Packets that may wait for a socket; a burst of some seconds. The bytes are bounded by
 /// [`Meter`].
 const MAX_PACKETS: usize = 1_024;
@@ -140,6 +144,7 @@ impl Gateway {
             .max_payload(MAX_PAYLOAD as u64)
             .ws_max_message_size(MAX_PAYLOAD + PACKET_OVERHEAD)
             .ws_max_frame_size(MAX_PAYLOAD + PACKET_OVERHEAD)
+            .ws_read_buffer_size(READ_BUFFER)
             .max_buffer_size(MAX_PACKETS)
             .transports([TransportType::Polling, TransportType::Websocket])
             .build_layer();

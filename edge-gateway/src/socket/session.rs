@@ -86,7 +86,8 @@ impl Session {
                     break;
                 }
             }
-            self.serve(work).await;
+            // Boxed, because what serving takes is held only while something is served.
+            Box::pin(self.serve(work)).await;
         }
         for (room, membership) in self.rooms.drain() {
             let over = membership.pump.is_over();
@@ -98,7 +99,7 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, work: Work) {
+    async fn serve(&mut self, work: Box<Work>) {
         let served = if work.has_binary {
             Err(Error::invalid("payload", "must have no binary attachments"))
         } else {

@@ -1,11 +1,12 @@
 //! JSON as it comes: its nesting is checked before anything recurses into it, and what is
 //! passed on stays the text that it was.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use memchr::memchr2;
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeOwned, Deserializer, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -22,21 +23,13 @@ const MAX_DEPTH: usize = 64;
 ///
 /// [`Error::Invalid`] where it is deeper.
 pub(crate) fn check_depth(text: &str, around: usize) -> Result<(), Error> {
+    let bytes = text.as_bytes();
     let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in text.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_string = true,
+            b'"' => at = end_of_string(bytes, at),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH + around {
@@ -50,8 +43,25 @@ pub(crate) fn check_depth(text: &str, around: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Behind the quote that ends the string whose content begins at `at`; the end of the
+/// text where none does.
+fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        if bytes[at + found] == b'"' {
+            return at + found + 1;
+        }
+        // What is escaped ends nothing.
+        at += found + 2;
+    }
+    bytes.len()
+}
+
 /// The members of a JSON object, as raw text, in the order in which they came.
-pub(crate) struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(Name<'a>, &'a RawValue)>);
+
+/// A member's name, copied only where something in it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Fields<'a> {
     /// Reads an object; anything else is refused in the name of `what`.
@@ -71,7 +81,7 @@ impl<'a> Fields<'a> {
         self.0
             .iter()
             .rev()
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| key.0 == name)
             .map(|(_, value)| *value)
     }
 
@@ -82,7 +92,7 @@ impl<'a> Fields<'a> {
 
     /// The members themselves.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), *value))
+        self.0.iter().map(|(key, value)| (&*key.0, *value))
     }
 
     /// A member that may be absent, but if present is what `problem` says.
@@ -151,7 +161,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
+                let mut fields = Vec::with_capacity(8);
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
@@ -163,15 +173,25 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// The arguments of an event: the text of `["event", payload]` without the event's name.
+/// What follows the event's name in `["event", payload]`.
+///
+/// It is not read here: what is no single object of valid JSON, [`Fields::parse`] refuses.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] where there is not exactly one payload.
+/// [`Error::Invalid`] where nothing follows.
 pub(crate) fn only_argument(text: &str) -> Result<&str, Error> {
-    let (_event, payload): (IgnoredAny, &RawValue) = serde_json::from_str(text)
-        .map_err(|_| Error::invalid("payload", "must be one object of valid JSON"))?;
-    Ok(payload.get())
+    let argument = || {
+        let name = text
+            .trim_ascii_start()
+            .strip_prefix('[')?
+            .trim_ascii_start();
+        let name = name.strip_prefix('"')?;
+        let rest = name.get(end_of_string(name.as_bytes(), 0)..)?;
+        let rest = rest.trim_ascii_start().strip_prefix(',')?;
+        Some(rest.trim_ascii().strip_suffix(']')?.trim_ascii())
+    };
+    argument().ok_or_else(|| Error::invalid("payload", "must be one object of valid JSON"))
 }
 
 #[cfg(test)]
@@ -211,8 +231,21 @@ mod tests {
     #[test]
     fn only_one_payload_is_taken() {
         assert_eq!(only_argument(r#"["join", {"a": 1}]"#), Ok(r#"{"a": 1}"#));
-        for bad in [r#"["join"]"#, r#"["join",1,2]"#, r#"["join",{]"#, "", "{}"] {
-            assert!(only_argument(bad).is_err(), "{bad}");
+        assert_eq!(only_argument(r#"["a\",\"b",{}]"#), Ok("{}"));
+        for bad in [
+            r#"["join"]"#,
+            r#"["join",1,2]"#,
+            r#"["join",{},{}]"#,
+            r#"["join",{]"#,
+            r#"["join",{}"#,
+            r#"["join",{}]]"#,
+            r#"["join,{}]"#,
+            r#"["join\"#,
+            "",
+            "{}",
+        ] {
+            let parsed = only_argument(bad).and_then(|text| Fields::parse("payload", text));
+            assert!(parsed.is_err(), "{bad}");
         }
     }
 }
