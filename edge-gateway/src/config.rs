@@ -41,6 +41,15 @@ pub struct Config {
     )]
     pub allowed_origins: AllowedOrigins,
 
+    /// How many threads serve, 1 to 256; half of the machine's cores where absent.
+    #[arg(
+        long,
+        env = "GATEWAY_WORKERS",
+        value_name = "GATEWAY_WORKERS",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub workers: Option<u16>,
+
     /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
     #[arg(
         long,
@@ -61,6 +70,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// How many threads serve. The service and Redis run beside this program as a rule; a
+    /// thread for each core would only wait for them, and be woken for nothing.
+    pub fn workers(&self) -> usize {
+        self.workers.map_or_else(
+            || std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            usize::from,
+        )
+    }
+
     /// Reads the settings from `arguments` (the program's name first) and the environment.
     ///
     /// # Errors

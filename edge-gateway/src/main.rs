@@ -72,6 +72,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         anyhow::bail!("another TLS provider is installed");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.workers())
         .enable_all()
         .build()
         .context("start a runtime")?;

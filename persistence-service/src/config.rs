@@ -38,6 +38,11 @@ pub struct Config {
           value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub history_limit: u16,
 
+    /// How many threads serve, 1 to 256; half of the machine's cores where absent.
+    #[arg(long, env = "PERSISTENCE_WORKERS",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub persistence_workers: Option<u16>,
+
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub rust_log: String,
@@ -80,6 +85,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
+    /// How many threads serve. The other program and Redis run beside this one as a
+    /// rule; a thread for each core would only wait for them, and be woken for nothing.
+    pub fn workers(&self) -> usize {
+        self.persistence_workers.map_or_else(
+            || std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            usize::from,
+        )
+    }
+
     /// Reads the settings of this process, `.env` of the working directory
     /// included, which never beats the real environment.
     ///

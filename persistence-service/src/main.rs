@@ -19,8 +19,7 @@ const USAGE: u8 = 2;
 /// The exit code after a second signal.
 const STOPPED_AT_ONCE: i32 = 130;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let config = match Config::read() {
         Ok(config) => config,
         Err(error) if error.use_stderr() => return refuse(&one_line(&error)),
@@ -29,7 +28,21 @@ async fn main() -> ExitCode {
     if let Err(problem) = telemetry::init(&config) {
         return refuse(&problem);
     }
-    match serve(config).await {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.workers())
+        .enable_all()
+        .build();
+    let served = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            // A worker polls it, and not this thread beside the workers.
+            match tokio::spawn(serve(config)).await {
+                Ok(served) => served,
+                Err(failed) => Err(failed.into()),
+            }
+        }),
+        Err(error) => Err(error.into()),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<OpenError>() => refuse(&format!("{error:#}")),
         Err(error) => {

@@ -31,12 +31,14 @@ const BAD = {
     ROOM_TTL: ["nonsense", "-3s", "0s"],
     MESSAGE_LIMIT: ["nonsense", "-1", "0"],
     HISTORY_LIMIT: ["nonsense", "-1", "0"],
+    PERSISTENCE_WORKERS: ["nonsense", "0"],
     LOG_FORMAT: ["xml"],
   },
   "edge-gateway": {
     GATEWAY_LISTEN: ["nonsense", "127.0.0.1", "127.0.0.1:99999"],
     GATEWAY_PERSISTENCE_URL: ["nonsense", "ftp://127.0.0.1", ","],
     CORS_ALLOWED_ORIGINS: ["nonsense", "https://app.example.org/path"],
+    GATEWAY_WORKERS: ["nonsense", "0"],
     LOG_FORMAT: ["xml"],
   },
 };
