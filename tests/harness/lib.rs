@@ -1,17 +1,21 @@
 //! Starts what the tests need: a store of their own, and rooms in it.
 
 mod cluster;
+mod model;
 mod observed;
 mod opened;
 mod process;
+mod properties;
 mod proxy;
 mod redis_server;
 mod rooms;
 mod sentinel;
 
 pub use cluster::RedisCluster;
+pub use model::{From, Kept, Model, Operation, Stroke};
 pub use observed::Observed;
 pub use opened::Opened;
+pub use properties::always;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use rooms::{

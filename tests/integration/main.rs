@@ -8,6 +8,7 @@ mod contract;
 mod documents;
 mod feed;
 mod leases;
+mod properties;
 mod redis;
 mod service;
 mod stampede;
