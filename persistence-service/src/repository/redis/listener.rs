@@ -37,8 +37,7 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// as long as for an answer.
 const COMMANDS: usize = 1_024;
 
-/// How many subscriptions are under way at once when all rooms are subscribed
-/// again. Each is a command of its own: in a cluster a command names channels of
+/// How many subscriptions are under way at once. Each is a command of its own: in a cluster a command names channels of
 /// one slot only.
 const SUBSCRIPTIONS_AT_ONCE: usize = 128;
 
@@ -148,15 +147,16 @@ impl Task {
         // Not a pause anew after each command: commands may come all the time.
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut commands = Vec::new();
         loop {
             let alive = tokio::select! {
                 biased;
                 () = lost.notified() => false,
                 _ = pings.tick() => is_alive(&mut connection).await,
-                command = self.waiting.recv() => match command {
-                    Some(command) => self.obey(command, &mut connection).await.is_ok(),
-                    None => false,
-                },
+                received = self.waiting.recv_many(&mut commands, COMMANDS) => {
+                    let commands = std::mem::take(&mut commands);
+                    received > 0 && self.obey(commands, &mut connection).await.is_ok()
+                }
             };
             if !alive {
                 return;
@@ -164,32 +164,58 @@ impl Task {
         }
     }
 
+    /// Obeys in order; subscriptions that follow each other are sent together, since
+    /// a thousand rooms may be watched at once.
     async fn obey(
         &mut self,
-        command: Command,
+        commands: Vec<Command>,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), RedisError> {
-        match command {
-            // Whoever asked has given up, and nobody else wants it.
-            Command::Listen(code, _) if !self.sink.is_watched(code) => {}
-            Command::Listen(code, done) => {
-                if !self.subscribed.contains(&code) {
-                    if !subscribe(connection.clone(), code).await? {
-                        return Ok(());
-                    }
-                    self.subscribed.insert(code);
+        let mut listening = Vec::new();
+        for command in commands {
+            match command {
+                Command::Listen(code, done) => listening.push((code, done)),
+                Command::Unlisten(code) => {
+                    self.listen_to(std::mem::take(&mut listening), connection)
+                        .await?;
+                    self.let_go(code, connection).await?;
                 }
+            }
+        }
+        self.listen_to(listening, connection).await
+    }
+
+    async fn listen_to(
+        &mut self,
+        listening: Vec<(RoomCode, oneshot::Sender<()>)>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        let new: HashSet<RoomCode> = listening
+            .iter()
+            .map(|(code, _)| *code)
+            // Where nobody watches, whoever asked has given up.
+            .filter(|code| !self.subscribed.contains(code) && self.sink.is_watched(*code))
+            .collect();
+        self.subscribe_all(new, connection).await?;
+        for (code, done) in listening {
+            if self.subscribed.contains(&code) {
                 // Whoever asked may have given up; nothing is lost by that.
                 let _ = done.send(());
             }
-            Command::Unlisten(code) => {
-                // Somebody may have come between the last watcher's going and this.
-                if !self.sink.is_watched(code) && self.subscribed.remove(&code) {
-                    let mut command = redis::cmd("SUNSUBSCRIBE");
-                    command.arg(keys::feed(code));
-                    command.query_async::<Value>(connection).await?;
-                }
-            }
+        }
+        Ok(())
+    }
+
+    async fn let_go(
+        &mut self,
+        code: RoomCode,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        // Somebody may have come between the last watcher's going and this.
+        if !self.sink.is_watched(code) && self.subscribed.remove(&code) {
+            let mut command = redis::cmd("SUNSUBSCRIBE");
+            command.arg(keys::feed(code));
+            command.query_async::<Value>(connection).await?;
         }
         Ok(())
     }
@@ -199,7 +225,15 @@ impl Task {
         connection: &mut MultiplexedConnection,
     ) -> Result<(), RedisError> {
         self.subscribed.clear();
-        let mut subscribing = stream::iter(self.sink.watched())
+        self.subscribe_all(self.sink.watched(), connection).await
+    }
+
+    async fn subscribe_all(
+        &mut self,
+        codes: impl IntoIterator<Item = RoomCode>,
+        connection: &MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        let mut subscribing = stream::iter(codes)
             .map(|code| {
                 let subscribing = subscribe(connection.clone(), code);
                 async move { (code, subscribing.await) }
