@@ -166,6 +166,8 @@ test("nothing is wider than a small phone", async () => {
   assert.ok((await overflow()) <= 0, "offline");
   const menu = await ann.page.getByRole("button", { name: "Room menu" }).boundingBox();
   assert.ok(menu.x + menu.width <= 360, "the menu's button is on the screen");
+  const title = await ann.page.getByRole("heading", { name: "A room with a name" }).boundingBox();
+  assert.ok(Math.abs(title.y + title.height / 2 - menu.y - menu.height / 2) < 8, "the bar is one line");
 });
 
 test("a room can be made, entered, talked in and left with the keyboard", async () => {
