@@ -20,7 +20,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --workspace \
     && install -D --target-directory=/out \
-        target/release/persistence-service target/release/edge-gateway
+        target/release/persistence-service target/release/edge-gateway \
+    && mkdir /out/data
 
 FROM debian:bookworm-slim AS runtime
 RUN groupadd --system --gid 10001 roomkeeper \
@@ -31,6 +32,10 @@ STOPSIGNAL SIGTERM
 
 FROM runtime AS persistence-service
 COPY --from=build /out/persistence-service /usr/local/bin/
+# Where rooms are kept unless REDIS_URL is set.
+COPY --from=build --chown=10001:10001 /out/data /data
+VOLUME /data
+ENV PERSISTENCE_DATA_DIR=/data
 ENV PERSISTENCE_LISTEN=0.0.0.0:50051
 EXPOSE 50051
 # Whether it listens. Whether it can serve is for gRPC health to say, and through

@@ -34,8 +34,8 @@ $(CLIENT_PACKAGES): $(WEB)/package-lock.json
 web: $(CLIENT_PACKAGES)
 	npm --prefix $(WEB) run dev
 
-# Both programs against REDIS_URL, or against a redis-server of their own with
-# its data in ./data. Ctrl-C stops everything.
+# Both programs, with rooms in ./data, or in the Redis of REDIS_URL. Ctrl-C stops
+# both.
 run: build
 	@bash tests/harness/run.sh
 

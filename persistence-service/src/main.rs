@@ -16,6 +16,9 @@ use tokio::{
 /// The exit code where the settings are wrong.
 const USAGE: u8 = 2;
 
+/// What a process is sent that writes a file longer than it may.
+const SIGXFSZ: i32 = 25;
+
 /// The exit code after a second signal.
 const STOPPED_AT_ONCE: i32 = 130;
 
@@ -84,6 +87,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         listener.local_addr()?
     );
 
+    // It would end the program; handled, the write fails as on a full disk.
+    drop(signal(SignalKind::from_raw(SIGXFSZ))?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = tokio::sync::oneshot::channel();

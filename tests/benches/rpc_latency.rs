@@ -1,5 +1,6 @@
 //! Each call one at a time, against the release binary and a Redis with an
-//! append-only file. Prints a table in Markdown.
+//! append-only file; then messages, as many at once as said, on both stores.
+//! Prints tables in Markdown.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 #![expect(clippy::unwrap_used, reason = "in a bench a panic is the report")]
@@ -38,7 +39,7 @@ impl Drop for Service {
 #[tokio::main]
 async fn main() {
     let redis = RedisServer::start().await;
-    let (_service, mut client) = start(&redis).await;
+    let (_service, mut client) = start("REDIS_URL", &redis.url()).await;
     let mut rows = Vec::new();
 
     rows.push(
@@ -182,6 +183,83 @@ async fn main() {
             row.expected
         );
     }
+    compare_stores(&redis, client).await;
+}
+
+/// How long messages are saved for one line of the comparison.
+const SAVING: Duration = Duration::from_secs(3);
+
+/// Over how many rooms they are spread.
+const ROOMS: usize = 100;
+
+/// Saves messages on both stores in turn, so that what else the machine does
+/// concerns all alike.
+async fn compare_stores(redis: &RedisServer, on_redis: RoomServiceClient<Channel>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let (_service, in_file) = start("PERSISTENCE_DATA_DIR", path).await;
+    let mut stores = Vec::new();
+    for (store, fsync, mut client) in [
+        (
+            "Redis, `appendfsync everysec`",
+            Some("everysec"),
+            on_redis.clone(),
+        ),
+        ("Redis, `appendfsync always`", Some("always"), on_redis),
+        ("the file, each commit", None, in_file),
+    ] {
+        let mut rooms = Vec::new();
+        for _ in 0..ROOMS {
+            rooms.push(create(&mut client, 10).await);
+        }
+        stores.push((store, fsync, client, rooms));
+    }
+    println!("\n| `fsync` | at once | SaveMessage a second | p50 ms | p99 ms |");
+    println!("| --- | --- | --- | --- | --- |");
+    for at_once in [1, 64, 256] {
+        for (store, fsync, client, rooms) in &stores {
+            if let Some(fsync) = fsync {
+                let set = ["CONFIG", "SET", "appendfsync", fsync];
+                redis.run::<String>(&set).await;
+            }
+            let (rate, p50, p99) = save_at_once(client, rooms, at_once).await;
+            println!("| {store} | {at_once} | {rate:.0} | {p50:.2} | {p99:.2} |");
+        }
+    }
+}
+
+/// Messages a second, and the median and the 99th percentile of how long one
+/// takes, in milliseconds; each of so many callers waits for its answer.
+async fn save_at_once(
+    client: &RoomServiceClient<Channel>,
+    rooms: &[String],
+    at_once: usize,
+) -> (f64, f64, f64) {
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..at_once)
+        .map(|caller| {
+            let (mut client, rooms) = (client.clone(), rooms.to_vec());
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while begun.elapsed() < SAVING {
+                    let room = &rooms[(caller + times.len()) % rooms.len()];
+                    let sent = Instant::now();
+                    client.save_message(said(room, times.len())).await.unwrap();
+                    times.push(sent.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for caller in callers {
+        times.extend(caller.await.unwrap());
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    times.sort_unstable();
+    let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
+    let rate = f64::from(u32::try_from(times.len()).unwrap()) / seconds;
+    (rate, at(50), at(99))
 }
 
 async fn measure<F>(
@@ -209,7 +287,8 @@ where
     }
 }
 
-async fn start(redis: &RedisServer) -> (Service, RoomServiceClient<Channel>) {
+/// Starts the service on a store that this setting names.
+async fn start(setting: &str, store: &str) -> (Service, RoomServiceClient<Channel>) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()
@@ -217,7 +296,7 @@ async fn start(redis: &RedisServer) -> (Service, RoomServiceClient<Channel>) {
         .port();
     let address = format!("127.0.0.1:{port}");
     let process = Command::new(binary())
-        .env("REDIS_URL", redis.url())
+        .env(setting, store)
         .env("PERSISTENCE_LISTEN", &address)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

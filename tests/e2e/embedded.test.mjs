@@ -1,8 +1,9 @@
 // The store in a file: what outlives its service, and who may use it.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -124,3 +125,42 @@ test("a damaged file is named, refused and left as it is", async () => {
   await keeper.ready();
   assert.equal((await keeper.messages(code)).length, 100);
 });
+
+// Linux alone lets a test limit a program that runs.
+if (process.platform === "linux") {
+  test("a full disk answers STORE_FULL, reads go on, and changes come back with the space", async () => {
+    const keeper = await Roomkeeper.start({ store: "embedded", expected: [/the disk is full/] });
+    const limit = (soft) =>
+      execFileSync("prlimit", ["--pid", String(keeper.service.program.pid), `--fsize=${soft}:`]);
+    const { code } = await keeper.room();
+    const ann = await keeper.joined(code);
+    const bob = await keeper.joined(code);
+    limit(4 << 20);
+    let full;
+    let drawn = 0;
+    while (!full) {
+      const strokes = element(`e${drawn}`, 1, { text: "x".repeat(500_000) });
+      const answer = await ann.ask("whiteboard-change", { roomId: code, elements: [strokes] });
+      if (!answer.success) full = answer;
+      else drawn += 1;
+      assert.ok(drawn < 16, "the board ends before the disk does");
+    }
+    assert.equal(full.code, "STORE_FULL");
+    const { status, body } = await keeper.post(`/api/rooms`, { name: "Another", createdBy: "Ann" });
+    if (status !== 201) assert.deepEqual([status, body.code], [507, "STORE_FULL"]);
+    assert.equal((await keeper.board(code)).length, drawn);
+    assert.equal((await keeper.get("/readyz")).status, 200);
+
+    limit("unlimited");
+    await until("changes are taken again", async () => {
+      const answer = await bob.ask("chat:message", { roomId: code, message: "there is space" });
+      return answer.success;
+    });
+    await ann.draw(code, [element("after", 1, { text: "x".repeat(500_000) })]);
+    await keeper.service.program.kill();
+    keeper.service.program.start();
+    await keeper.ready();
+    assert.equal((await keeper.board(code)).length, drawn + 1);
+    assert.equal((await keeper.messages(code)).at(-1).message, "there is space");
+  });
+}

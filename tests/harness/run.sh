@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts both programs, and a redis-server where REDIS_URL names none, until
+# Starts both programs, with their settings from the environment or .env, until
 # Ctrl-C. Written for the bash 3.2 of macOS too.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
@@ -20,7 +20,6 @@ setting() {
 # script alone and the programs are stopped in their order.
 set -m
 
-redis=""
 service=""
 gateway=""
 
@@ -35,7 +34,6 @@ stop_all() {
     trap '' INT TERM HUP
     stop "$gateway"
     stop "$service"
-    stop "$redis"
 }
 
 interrupted() {
@@ -62,33 +60,6 @@ moment() {
     wait $!
 }
 
-if [ -z "$(setting REDIS_URL)" ]; then
-    if ! command -v redis-server >/dev/null; then
-        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            echo "Installing redis-server ..."
-            export DEBIAN_FRONTEND=noninteractive
-            apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null || exit 1
-        else
-            echo "redis-server is missing: apt-get install redis-server, or brew install redis," >&2
-            echo "or set REDIS_URL to a Redis 7 or later that runs elsewhere." >&2
-            exit 1
-        fi
-    fi
-    # Not Redis's usual port: what listens there may be somebody else's.
-    port="${RUN_REDIS_PORT:-6399}"
-    mkdir -p data
-    redis-server --bind 127.0.0.1 --port "$port" --dir "$PWD/data" --appendonly yes \
-        --appendfsync everysec --save "" --maxmemory-policy noeviction \
-        --logfile "$PWD/data/redis.log" </dev/null &
-    redis=$!
-    export REDIS_URL="redis://127.0.0.1:$port"
-    moment 0.3
-    if ! kill -0 "$redis" 2>/dev/null; then
-        tail -n 5 data/redis.log >&2
-        ended "redis-server" "$redis"
-    fi
-fi
-
 target/release/persistence-service </dev/null &
 service=$!
 target/release/edge-gateway </dev/null &
@@ -103,7 +74,7 @@ host=${host#[}
 host=${host%]}
 opened=""
 
-# Whether the gateway can serve: its service is up and reaches Redis.
+# Whether the gateway can serve: its service is up and has its store.
 ready() {
     (
         exec 3<>"/dev/tcp/$host/${listen##*:}" &&
@@ -115,7 +86,6 @@ ready() {
 while :; do
     kill -0 "$gateway" 2>/dev/null || ended "edge-gateway" "$gateway"
     kill -0 "$service" 2>/dev/null || ended "persistence-service" "$service"
-    [ -z "$redis" ] || kill -0 "$redis" 2>/dev/null || ended "redis-server" "$redis"
     if [ -z "$opened" ] && ready; then
         opened=yes
         echo

@@ -6,6 +6,7 @@
 mod cluster;
 mod contract;
 mod documents;
+mod embedded;
 mod feed;
 mod leases;
 mod properties;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     clock::microseconds,
     failure::Failure,
-    keys,
+    keys::{self, Key},
     leases::Leases,
     record::{Head, Outcome, Recorded, Store, encode_requests},
     rows::{self, Rows as _},
@@ -37,6 +37,7 @@ pub(super) struct Change<'t> {
     pub(super) told: &'t mut Told,
     requests: Vec<(u64, u64, Uuid)>,
     last_epoch: u64,
+    bytes: u64,
     is_dirty: bool,
 }
 
@@ -47,6 +48,8 @@ pub(super) struct Told {
     pub(super) events: Vec<(RoomCode, Arc<Event>)>,
     /// The leases of the sessions that were ended, with what remained of them.
     pub(super) ended: Vec<(RoomCode, SessionId, u64)>,
+    /// The keys that were written or removed, where somebody wants to know.
+    pub(super) touched: Option<Vec<Key>>,
 }
 
 impl<'t> Change<'t> {
@@ -66,6 +69,7 @@ impl<'t> Change<'t> {
             told,
             requests: Vec::new(),
             last_epoch: last.clock,
+            bytes: last.bytes,
             is_dirty: false,
         }
     }
@@ -76,10 +80,7 @@ impl<'t> Change<'t> {
         if !self.is_dirty {
             return Ok(None);
         }
-        let store = Store {
-            commit: last.commit + 1,
-            clock: self.now.max(self.last_epoch),
-        };
+        let commit = last.commit + 1;
         let mut requests = std::mem::take(&mut self.requests);
         requests.sort_unstable();
         for ended in requests.chunk_by(|a, b| a.0 == b.0) {
@@ -87,10 +88,17 @@ impl<'t> Change<'t> {
                 continue;
             };
             let names: Vec<_> = ended.iter().map(|(_, epoch, id)| (*epoch, *id)).collect();
-            let key = keys::requests_due(*until, store.commit);
+            let key = keys::requests_due(*until, commit);
             self.put(&key, &encode_requests(&names))?;
         }
-        self.put(&keys::store(), &store.encode())?;
+        let store = Store {
+            commit,
+            clock: self.now.max(self.last_epoch),
+            bytes: self.bytes,
+        };
+        // Its own bytes are not counted: it is always there.
+        self.rows
+            .insert(keys::store().as_slice(), store.encode().as_slice())?;
         Ok(Some(store))
     }
 
@@ -100,15 +108,26 @@ impl<'t> Change<'t> {
     }
 
     pub(super) fn put(&mut self, key: &[u8], row: &[u8]) -> Result<(), Failure> {
-        self.is_dirty = true;
-        self.rows.insert(key, row)?;
+        self.touch(key);
+        let old = self.rows.insert(key, row)?;
+        let old = old.map_or(0, |old| size(key, old.value()));
+        self.bytes = (self.bytes + size(key, row)).saturating_sub(old);
         Ok(())
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Result<(), Failure> {
-        self.is_dirty = true;
-        self.rows.remove(key)?;
+        self.touch(key);
+        let old = self.rows.remove(key)?;
+        let old = old.map_or(0, |old| size(key, old.value()));
+        self.bytes = self.bytes.saturating_sub(old);
         Ok(())
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        self.is_dirty = true;
+        if let Some(touched) = &mut self.told.touched {
+            touched.push(key.to_vec());
+        }
     }
 
     /// The room of this code, if it lives.
@@ -214,4 +233,9 @@ impl<'t> Change<'t> {
     ) -> Result<Option<Refusal>, Failure> {
         rows::refused(&self.rows, epoch, session, user)
     }
+}
+
+/// How much a row counts.
+fn size(key: &[u8], row: &[u8]) -> u64 {
+    u64::try_from(key.len() + row.len()).unwrap_or(u64::MAX)
 }

@@ -26,7 +26,10 @@ macro_rules! from_engine {
     )*};
 }
 
-from_engine! { StorageError TableError TransactionError CommitError DatabaseError }
+from_engine! {
+    StorageError TableError TransactionError CommitError DatabaseError CompactionError
+    SetDurabilityError
+}
 
 impl Failure {
     /// Whether the disk, or what this program may use of it, is full.

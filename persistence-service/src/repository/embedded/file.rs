@@ -1,6 +1,7 @@
 //! The folder of the store: the file of its rooms, and who may use it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -8,11 +9,11 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, ReadOnlyTable, ReadableDatabase as _, StorageError, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase as _, StorageError,
+    TableDefinition, WriteTransaction,
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, keys::Key};
 
 /// All rows, by their keys.
 pub(super) const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -23,6 +24,10 @@ pub(super) type Snapshot = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// How much of the file is kept in memory. What rooms that are in use hold fits
 /// many times over; the system's own cache stands behind it.
 const CACHE_BYTES: usize = 64 << 20;
+
+/// How many rows of a copy are written at once: what a commit of them holds in
+/// memory is some megabytes.
+const ROWS_PER_COPY: usize = 10_000;
 
 /// How much of the disk is kept back, so that people can leave and rooms can end
 /// when it is full: as much as the pages of one step of theirs.
@@ -58,7 +63,9 @@ pub enum OpenError {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct RoomFile {
+    folder: PathBuf,
     rooms: PathBuf,
+    copy: PathBuf,
     reserve: PathBuf,
     /// Readers hold it as long as they read, so it is never closed under them.
     opened: RwLock<Opened>,
@@ -101,18 +108,19 @@ impl RoomFile {
         }
         let rooms = folder.join("rooms.redb");
         let database = open_database(&rooms).map_err(|failure| open_error(&rooms, &failure))?;
-        // The name of a new file must be as lasting as what is stored in it.
-        fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| unusable(folder, &error))?;
         let file = Self {
+            folder: folder.to_owned(),
             rooms,
+            copy: folder.join("rooms.redb.copy"),
             reserve: folder.join("rooms.reserve"),
             opened: RwLock::new(Opened {
                 database: Some(database),
                 lock: Some(lock),
             }),
         };
+        file.sync_names()
+            .map_err(|error| unusable(folder, &error))?;
+        file.remove_copy();
         if let Err(error) = file.keep_reserve() {
             tracing::warn!(%error, "the disk is full: changes are refused");
         }
@@ -166,6 +174,83 @@ impl RoomFile {
         opened.lock = None;
     }
 
+    /// Makes the names of files as lasting as what is stored in them.
+    fn sync_names(&self) -> io::Result<()> {
+        fs::File::open(&self.folder)?.sync_all()
+    }
+
+    /// How much of the disk the file takes.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(fs::metadata(&self.rooms)?.len())
+    }
+
+    /// Writes all rows into another file, one after the other and without the
+    /// gaps that removed ones have left. Blocks for long, and holds nobody up.
+    pub(super) fn write_copy(&self) -> Result<Database, Failure> {
+        let snapshot = {
+            let opened = self.opened();
+            let database = opened.database.as_ref().ok_or_else(closed)?;
+            database.begin_read()?.open_table(ROWS)?
+        };
+        self.remove_copy();
+        let mut copy = open_database(&self.copy)?;
+        let mut rows = snapshot.range::<&[u8]>(..)?.peekable();
+        while rows.peek().is_some() {
+            let mut transaction = copy.begin_write()?;
+            // The last commit puts all of it on the disk.
+            transaction.set_durability(Durability::None)?;
+            {
+                let mut table = transaction.open_table(ROWS)?;
+                for row in rows.by_ref().take(ROWS_PER_COPY) {
+                    let (key, row) = row?;
+                    table.insert(key.value(), row.value())?;
+                }
+            }
+            transaction.commit()?;
+        }
+        copy.compact()?;
+        Ok(copy)
+    }
+
+    /// Gives a copy what was `touched` since it was begun, and the file's name.
+    /// Where this succeeds [`Self::take_copy`] must follow: the old file has no
+    /// name any more. Only for whoever writes the file.
+    pub(super) fn finish_copy(
+        &self,
+        copy: &Database,
+        touched: &BTreeSet<Key>,
+    ) -> Result<(), Failure> {
+        let transaction = copy.begin_write()?;
+        {
+            let mut table = transaction.open_table(ROWS)?;
+            self.read(|rows| {
+                for key in touched {
+                    match rows.get(key.as_slice())? {
+                        Some(row) => drop(table.insert(key.as_slice(), row.value())?),
+                        None => drop(table.remove(key.as_slice())?),
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        transaction.commit()?;
+        Ok(fs::rename(&self.copy, &self.rooms).map_err(StorageError::from)?)
+    }
+
+    /// Goes on with a finished copy. Where this fails nobody knows which file the
+    /// name will lead to after a crash.
+    pub(super) fn take_copy(&self, copy: Database) -> io::Result<()> {
+        let old = self.alone().database.replace(copy);
+        // It has no name any more and goes with its last reader.
+        drop(old.map(Database::close));
+        self.sync_names()
+    }
+
+    /// Removes a copy that is not needed, or was not finished.
+    pub(super) fn remove_copy(&self) {
+        remove(&self.copy);
+    }
+
     /// Keeps a part of the disk back. Fails where there is no room for it.
     pub(super) fn keep_reserve(&self) -> io::Result<()> {
         let wanted = u64::try_from(RESERVE_BYTES).unwrap_or(u64::MAX);
@@ -185,11 +270,15 @@ impl RoomFile {
 
     /// Gives the reserve to whoever frees space.
     pub(super) fn give_reserve(&self) {
-        if let Err(error) = fs::remove_file(&self.reserve)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %self.reserve.display(), "the reserve is not given back");
-        }
+        remove(&self.reserve);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "a file is not removed");
     }
 }
 

@@ -69,6 +69,11 @@ pub(super) fn created_before(bound: Option<(u64, RoomCode)>) -> Range<Key> {
     vec![CREATED]..end
 }
 
+/// The code in a key of [`created`].
+pub(super) fn parse_created(key: &[u8]) -> Option<RoomCode> {
+    RoomCode::parse("", std::str::from_utf8(key.get(9..)?).ok()?).ok()
+}
+
 /// A room that may end at this time, in Unix milliseconds.
 pub(super) fn room_due(time: u64, epoch: u64) -> Key {
     key(&[&[DUE], &time.to_be_bytes(), b"r", &epoch.to_be_bytes()])
@@ -231,6 +236,8 @@ mod tests {
 
     #[test]
     fn what_a_key_holds_is_read_back() {
+        let code = RoomCode::from_number(7_000).unwrap();
+        assert_eq!(parse_created(&created(5, code)), Some(code));
         assert_eq!(parse_due(&room_due(9, 4)), Some(Due::Room { epoch: 4 }));
         assert_eq!(parse_due(&requests_due(9, 4)), Some(Due::Requests));
         assert_eq!(parse_ended(&ended(4)), Some(4));

@@ -40,8 +40,8 @@ use self::{
     writer::{Call, Order, Progress, State, Task, Writer},
 };
 use super::{
-    Answer, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError, RoomCursor,
-    RoomRepository, RoomSettings, SavedDrawing, SavedMessage, Since, message_page,
+    Answer, Damage, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError,
+    RoomCursor, RoomRepository, RoomSettings, SavedDrawing, SavedMessage, Since, message_page,
 };
 use crate::domain::{
     CatchUp, Event, EventKind, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
@@ -80,6 +80,7 @@ pub struct EmbeddedRooms {
     reads: Arc<Semaphore>,
     available: watch::Receiver<bool>,
     failed: CancellationToken,
+    damage: Arc<Damage>,
 }
 
 impl fmt::Debug for EmbeddedRooms {
@@ -151,6 +152,9 @@ impl EmbeddedRooms {
                 failed: failed.clone(),
             },
             store,
+            swept_bytes: 0,
+            touched: None,
+            orders: orders.downgrade(),
         };
         std::thread::Builder::new()
             .name("rooms".to_owned())
@@ -171,6 +175,7 @@ impl EmbeddedRooms {
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             available: is_available,
             failed,
+            damage: Arc::default(),
         })
     }
 
@@ -323,19 +328,24 @@ impl RoomRepository for EmbeddedRooms {
         after: Option<RoomCursor>,
         limit: usize,
     ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
+        let damage = self.damage.clone();
         self.read(move |rows, now| {
             let before = after.map(|cursor| (cursor.create_time, cursor.code));
             let mut listed: Vec<Room> = Vec::new();
             for row in rows.walk(&keys::created_before(before))?.rev() {
-                let (_, row) = row?;
-                let epoch = record::decode_epoch(row.value())?;
-                let Some(head) = rows::head(rows, epoch)? else {
-                    tracing::error!(epoch, "a room cannot be listed");
+                let Some(code) = keys::parse_created(row?.0.value()) else {
                     continue;
                 };
-                if head.expire_time <= now {
-                    continue;
-                }
+                let head = match rows::living(rows, code, now) {
+                    Ok(Some(head)) => head,
+                    Ok(None) => continue,
+                    // One that is damaged does not spoil the list.
+                    Err(Failure::Damaged(problem)) => {
+                        damage.found(code, "a room cannot be listed", &problem);
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                };
                 if listed.len() == limit {
                     // There is one more than asked for: there is a next page.
                     let next = listed.last().map(|room| RoomCursor {

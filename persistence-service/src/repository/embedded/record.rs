@@ -88,6 +88,8 @@ pub(super) struct Store {
     pub(super) commit: u64,
     /// The store's clock at the last one, in Unix microseconds.
     pub(super) clock: u64,
+    /// How many bytes all rows have, with their keys.
+    pub(super) bytes: u64,
 }
 
 /// What the first byte of the store's row says: how the rows are written.
@@ -96,7 +98,7 @@ const FORMAT: u32 = 1;
 impl Store {
     pub(super) fn encode(self) -> Vec<u8> {
         let row = Row::default().int(FORMAT);
-        row.long(self.commit).long(self.clock).0
+        row.long(self.commit).long(self.clock).long(self.bytes).0
     }
 
     pub(super) fn decode(row: &[u8]) -> Result<Self, Failure> {
@@ -114,6 +116,7 @@ impl Store {
             let store = Self {
                 commit: fields.long()?,
                 clock: fields.long()?,
+                bytes: fields.long()?,
             };
             fields.end().map(|()| store)
         };

@@ -6,6 +6,7 @@
 //! of them costs.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::WriteTransaction;
+use redb::{Database, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,7 @@ use super::{
     clock::Clock,
     failure::Failure,
     file::{ROWS, RoomFile, Snapshot},
-    keys,
+    keys::{self, Key},
     leases::Leases,
     record::Store,
     rows::Rows as _,
@@ -40,12 +41,22 @@ const ROWS_PER_STEP: usize = 1_000;
 /// How often, at most, a full disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many bytes must have been removed before the file is written anew, however
+/// little there is: below that nobody misses the space.
+const LEAST_SWEPT: u64 = 1 << 20;
+
+/// How many rows may be touched while a copy is written: these are written again
+/// in one go, for which calls wait.
+const MOST_TOUCHED: usize = 50_000;
+
 /// Something for the thread to do.
 pub(super) enum Order {
     Call(Box<dyn Call>),
     /// Ends rooms and removes what is left of them, until there is none; answers
     /// how many rooms ended.
     Sweep(oneshot::Sender<usize>),
+    /// A copy of the file without gaps is written, or was not.
+    Copied(Result<Database, Failure>),
     /// Closes the file.
     Close(oneshot::Sender<()>),
 }
@@ -161,6 +172,13 @@ pub(super) struct Writer {
     pub(super) progress: Arc<Progress>,
     pub(super) state: State,
     pub(super) store: Store,
+    /// How many bytes sweeps have removed since the file was last written anew.
+    pub(super) swept_bytes: u64,
+    /// What was touched since a copy of the file was begun.
+    pub(super) touched: Option<BTreeSet<Key>>,
+    /// For the thread that writes the copy; weak, so that the callers alone
+    /// decide how long there is something to do.
+    pub(super) orders: mpsc::WeakSender<Order>,
 }
 
 /// Whether the store works, told to whoever asks. Dropped with the thread,
@@ -209,6 +227,13 @@ impl Writer {
                     Order::Sweep(reply) => {
                         sweep.get_or_insert_default().waiting.push(reply);
                     }
+                    Order::Copied(copy) => {
+                        if let Err(failure) = self.take_copy(copy) {
+                            tracing::error!(%failure, "the store has failed");
+                            self.fail(&mut orders);
+                            return;
+                        }
+                    }
                     Order::Close(reply) => {
                         self.file.close();
                         // Whoever asked may have given up waiting.
@@ -243,14 +268,75 @@ impl Writer {
                     finish_sweep(&mut sweep);
                 }
                 Err(NotDone::Failed | NotDone::Unknown) => {
-                    self.state.available.send_replace(false);
-                    self.state.failed.cancel();
-                    refuse_all(&mut orders);
+                    self.fail(&mut orders);
                     return;
                 }
             }
         }
         self.file.close();
+    }
+
+    /// Says that the store is to be started anew, and answers nobody's wish any
+    /// more.
+    fn fail(&self, orders: &mut mpsc::Receiver<Order>) {
+        self.state.available.send_replace(false);
+        self.state.failed.cancel();
+        refuse_all(orders);
+    }
+
+    /// Has the file written anew where most of it is gaps: where sweeps have
+    /// removed more than there is, so that the copy costs less than they freed.
+    fn consider_copy(&mut self) {
+        let living = self.store.bytes;
+        let is_due = self.swept_bytes > living.max(LEAST_SWEPT)
+            && self.touched.is_none()
+            && self.file.length().is_ok_and(|length| length > 2 * living);
+        if !is_due {
+            return;
+        }
+        self.swept_bytes = 0;
+        let Some(orders) = self.orders.upgrade() else {
+            return;
+        };
+        let file = self.file.clone();
+        let copying = std::thread::Builder::new()
+            .name("rooms-copy".to_owned())
+            .spawn(move || {
+                // Whoever is to take it may have gone meanwhile; it is removed
+                // when the store is opened.
+                drop(orders.blocking_send(Order::Copied(file.write_copy())));
+            });
+        match copying {
+            Ok(_) => self.touched = Some(BTreeSet::new()),
+            Err(error) => tracing::warn!(%error, "the file is not written anew"),
+        }
+    }
+
+    /// Puts the copy in the file's place, unless too much was touched meanwhile.
+    /// Fails where it cannot go on with either.
+    fn take_copy(&mut self, copy: Result<Database, Failure>) -> std::io::Result<()> {
+        let abandoned = |failure: Option<Failure>| {
+            if let Some(failure) = failure {
+                tracing::warn!(%failure, "the file is not written anew");
+            }
+            self.file.remove_copy();
+            Ok(())
+        };
+        let Some(touched) = self.touched.take() else {
+            return abandoned(copy.err());
+        };
+        let copy = match copy {
+            Ok(copy) => copy,
+            Err(failure) => return abandoned(Some(failure)),
+        };
+        let before = self.file.length();
+        if let Err(failure) = self.file.finish_copy(&copy, &touched) {
+            drop(copy);
+            return abandoned(Some(failure));
+        }
+        self.file.take_copy(copy)?;
+        tracing::debug!(?before, after = ?self.file.length(), "the file was written anew");
+        Ok(())
     }
 
     /// Makes one commit of these calls and a step of the sweep, tells what
@@ -263,7 +349,11 @@ impl Writer {
         if calls.is_empty() && sweep.is_none() {
             return Ok(());
         }
-        let mut told = Told::default();
+        let mut told = Told {
+            touched: self.touched.is_some().then(Vec::new),
+            ..Told::default()
+        };
+        let before = self.store.bytes;
         let done = match self.prepare(&mut calls, sweep.as_mut(), &mut told) {
             Ok(None) => Ok(()),
             Ok(Some((transaction, store))) => {
@@ -283,8 +373,20 @@ impl Writer {
                 for (code, event) in told.events {
                     self.sink.event(code, event);
                 }
+                if let (Some(all), Some(touched)) = (&mut self.touched, told.touched) {
+                    all.extend(touched);
+                    all.insert(keys::store());
+                    if all.len() > MOST_TOUCHED {
+                        tracing::debug!("too much changes for the file to be written anew");
+                        self.touched = None;
+                    }
+                }
+                if sweep.is_some() {
+                    self.swept_bytes += before.saturating_sub(self.store.bytes);
+                }
                 if sweep.as_ref().is_some_and(|sweep| sweep.is_done) {
                     finish_sweep(sweep);
+                    self.consider_copy();
                 }
             }
             // Who was ended is there still, and so is their lease.
@@ -346,6 +448,7 @@ impl Writer {
             return Err(otherwise);
         }
         tracing::debug!(%failure, "a commit did not find the space");
+        self.touched = None;
         let stored = self
             .file
             .open_again()
@@ -393,6 +496,7 @@ fn refuse_all(orders: &mut mpsc::Receiver<Order>) {
     while let Some(order) = orders.blocking_recv() {
         match order {
             Order::Call(call) => call.answer(Err(NotDone::Failed)),
+            Order::Copied(_) => {}
             // Whoever asked may have given up waiting.
             Order::Sweep(reply) => {
                 let _ = reply.send(0);
