@@ -89,24 +89,18 @@ pub(super) async fn track(
     }
 }
 
-/// Makes a request's head its own, and no more than a WebSocket's handshake needs.
+/// Makes a request's head its own, and no more than the answer to a WebSocket's handshake
+/// needs.
 ///
 /// A session keeps the head of the request that opened it, and each slice of it would keep
 /// the connection's first buffer, 8 KiB, for as long as the session lives.
 fn detach(request: &mut Request) {
-    let kept = [
-        header::CONNECTION,
-        header::UPGRADE,
-        header::SEC_WEBSOCKET_KEY,
-        header::SEC_WEBSOCKET_VERSION,
-    ];
-    let mut headers = HeaderMap::with_capacity(kept.len());
-    for name in kept {
-        let value = request.headers().get(&name);
-        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok())
-        {
-            headers.insert(name, value);
-        }
+    // The rest of the handshake has been read where the upgrade was prepared.
+    let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
+    let key = key.and_then(|key| HeaderValue::from_bytes(key.as_bytes()).ok());
+    let mut headers = HeaderMap::with_capacity(1);
+    if let Some(key) = key {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
     }
     *request.headers_mut() = headers;
     if let Ok(uri) = request.uri().to_string().parse() {
@@ -188,7 +182,7 @@ mod tests {
             .unwrap();
         detach(&mut request);
         assert_eq!(parameter(&request, "sid"), Some("7"));
-        assert_eq!(request.headers().len(), 2);
+        assert_eq!(request.headers().len(), 1);
         let kept = request.headers()["sec-websocket-key"].as_bytes();
         assert_eq!(kept, head);
         assert_ne!(kept.as_ptr(), head.as_ptr());

@@ -71,7 +71,10 @@ impl fmt::Debug for RoomCode {
 
 /// Checks a length in Unicode scalar values.
 fn length(field: &str, text: &str, least: usize, most: usize) -> Result<(), Invalid> {
-    // A scalar value is at most four bytes, so most texts need no counting.
+    // A character is one byte to four, so most texts need no counting.
+    if text.len() <= most && text.len() >= least * 4 {
+        return Ok(());
+    }
     let count = text.chars().take(most + 1).count();
     if count < least {
         return Err(Invalid::new(field, "must not be empty"));

@@ -18,8 +18,8 @@ pub(super) const DUE_SESSIONS: &str = "sessions:due";
 /// The keys of a room, in the order in which every script takes them: the ten
 /// that live and end with the room, the request's, the feed's channel.
 pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> [String; 12] {
-    let room = format!("room:{{{code}}}");
-    let part = |name: &str| format!("{room}:{name}");
+    let room = room(code);
+    let part = |name: &str| [&room, ":", name].concat();
     [
         room.clone(),
         part("messages"),
@@ -32,7 +32,11 @@ pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> [String; 12] {
         part("session-users"),
         part("user-sessions"),
         match request {
-            Some(id) => part(&format!("request:{id}")),
+            Some(id) => {
+                let mut text = Uuid::encode_buffer();
+                let id = id.hyphenated().encode_lower(&mut text);
+                [&room, ":request:", id].concat()
+            }
             None => part("request:"),
         },
         part("feed"),
@@ -41,7 +45,7 @@ pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> [String; 12] {
 
 /// The hash of a room.
 pub(super) fn room(code: RoomCode) -> String {
-    format!("room:{{{code}}}")
+    ["room:{", code.as_str(), "}"].concat()
 }
 
 /// The channel of a room's events.
