@@ -9,6 +9,7 @@ mod documents;
 mod embedded;
 mod feed;
 mod leases;
+mod outages;
 mod properties;
 mod redis;
 mod service;

@@ -10,13 +10,14 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
-struct Service {
-    client: RoomServiceClient<Channel>,
+pub(crate) struct Service {
+    pub(crate) client: RoomServiceClient<Channel>,
+    address: String,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
 
-async fn start(redis_url: &str) -> Service {
+pub(crate) async fn start(redis_url: &str) -> Service {
     let config = Config::try_parse_from(["persistence-service", "--redis-url", redis_url]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -26,16 +27,17 @@ async fn start(redis_url: &str) -> Service {
             .await
             .unwrap();
     });
-    let client = RoomServiceClient::connect(address).await.unwrap();
+    let client = RoomServiceClient::connect(address.clone()).await.unwrap();
     Service {
         client,
+        address,
         stop,
         running,
     }
 }
 
 /// Creates a room as soon as the service is connected to its store.
-async fn room(client: &mut RoomServiceClient<Channel>) -> String {
+pub(crate) async fn room(client: &mut RoomServiceClient<Channel>) -> String {
     let create = async {
         loop {
             let request = proto::CreateRoomRequest {
@@ -51,7 +53,7 @@ async fn room(client: &mut RoomServiceClient<Channel>) -> String {
     soon("a room", create).await
 }
 
-fn said(code: &str, text: &str) -> proto::SaveMessageRequest {
+pub(crate) fn said(code: &str, text: &str) -> proto::SaveMessageRequest {
     proto::SaveMessageRequest {
         room_code: code.to_owned(),
         user_id: "ann".to_owned(),
@@ -61,7 +63,7 @@ fn said(code: &str, text: &str) -> proto::SaveMessageRequest {
     }
 }
 
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status
         .get_error_details()
         .error_info()
@@ -326,4 +328,73 @@ async fn one_stream_carries_many_rooms_and_ends_when_the_service_drains() {
     soon("the end of the program", service.running)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_costs_nobody_else_and_comes_back_to_the_difference() {
+    use proto::{watch_rooms_request::Command, watch_rooms_response::Frame};
+
+    const MESSAGES: usize = 1_500;
+    let redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let code = room(&mut service.client).await;
+    let watch = || proto::WatchRoomsRequest {
+        command: Some(Command::Watch(proto::Watch {
+            watch_id: 1,
+            room_code: code.clone(),
+            after: None,
+        })),
+    };
+    // Each on a connection of its own, as two gateways would be.
+    let mut streams = Vec::new();
+    let mut commands = Vec::new();
+    for _ in 0..2 {
+        let (sender, outgoing) = tokio::sync::mpsc::channel(1);
+        sender.send(watch()).await.unwrap();
+        commands.push(sender);
+        let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+        let mut client = RoomServiceClient::connect(service.address.clone())
+            .await
+            .unwrap();
+        let frames = client.watch_rooms(outgoing).await.unwrap();
+        streams.push(frames.into_inner());
+    }
+    let [mut reader, mut slow]: [_; 2] = streams.try_into().unwrap();
+    let next = async |frames: &mut tonic::Streaming<proto::WatchRoomsResponse>| {
+        let frame = soon("a frame", frames.message()).await.unwrap();
+        frame.unwrap().frame.unwrap()
+    };
+    assert!(matches!(next(&mut reader).await, Frame::CaughtUp(_)));
+    assert!(matches!(next(&mut slow).await, Frame::CaughtUp(_)));
+
+    let mut slowest = Duration::ZERO;
+    let text = "x".repeat(4_000);
+    for _ in 0..MESSAGES {
+        let begun = Instant::now();
+        let saved = service.client.save_message(said(&code, &text));
+        saved.await.unwrap();
+        assert!(matches!(next(&mut reader).await, Frame::Event(_)));
+        slowest = slowest.max(begun.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    let last = service.client.save_message(said(&code, "the last"));
+    let last = last.await.unwrap().into_inner().message.unwrap().revision;
+
+    let (mut at, mut received, mut truncated) = (0, 0, false);
+    while at < last {
+        match next(&mut slow).await {
+            Frame::Event(event) => {
+                received += 1;
+                at = event.position.unwrap().revision;
+            }
+            Frame::CaughtUp(read) => {
+                received += read.messages.len();
+                truncated |= read.history_truncated;
+                at = read.position.unwrap().revision;
+            }
+            Frame::Closed(closed) => panic!("{closed:?}"),
+        }
+    }
+    assert!(truncated, "what it could not be given is said");
+    assert!(received < MESSAGES, "{received} were kept for it");
 }

@@ -442,3 +442,66 @@ impl Backoff {
         self.0 = (self.0 * 2).min(BACKOFF.1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(line: &str) -> RepositoryError {
+        let error = redis::parse_redis_value(format!("-{line}\r\n").as_bytes())
+            .unwrap()
+            .extract_error()
+            .unwrap_err();
+        classify(&error)
+    }
+
+    #[test]
+    fn what_redis_refuses_for_now_is_not_available_and_changed_nothing() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "READONLY You can't write against a read only replica.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "MISCONF Redis is configured to save RDB snapshots, but is unable to.",
+            "BUSY Redis is busy running a script.",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+        ] {
+            let meaning = answered(line);
+            assert!(
+                matches!(meaning, RepositoryError::Unavailable(_)),
+                "{line}: {meaning:?}"
+            );
+            let mut attempt = Attempt::new(Effect::Repeatable);
+            attempt.sent = true;
+            let error = redis::parse_redis_value(format!("-{line}\r\n").as_bytes())
+                .unwrap()
+                .extract_error()
+                .unwrap_err();
+            let meaning = attempt.failed(&error);
+            assert!(
+                matches!(meaning, RepositoryError::OutcomeUnknown(_)),
+                "sent before and then {line}: {meaning:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_redis_is_full_and_what_is_not_ours_is_damage() {
+        let full = answered("OOM command not allowed when used memory > 'maxmemory'.");
+        assert!(matches!(full, RepositoryError::Full), "{full:?}");
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "DAMAGED the room hash lacks its epoch, revision or ttl",
+            "ERR unknown command",
+        ] {
+            let meaning = answered(line);
+            assert!(
+                matches!(meaning, RepositoryError::Damaged(_)),
+                "{line}: {meaning:?}"
+            );
+        }
+    }
+}
