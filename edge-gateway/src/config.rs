@@ -6,7 +6,7 @@ use std::{ffi::OsString, fmt, net::SocketAddr, str::FromStr};
 
 use clap::{Parser, ValueEnum, error::ErrorKind};
 use http::{Uri, header::HeaderValue};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The settings of `edge-gateway`.
 #[derive(Debug, Clone, Parser)]
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 pub struct Config {
     /// Where to listen for browsers: an address and a port.
     #[arg(
-        long,
+        long = "gateway-listen",
         env = "GATEWAY_LISTEN",
         value_name = "GATEWAY_LISTEN",
         default_value = "127.0.0.1:4000"
@@ -24,7 +24,7 @@ pub struct Config {
     /// Where persistence-service is: one URL, or several, comma-separated, to spread over
     /// and fail over between.
     #[arg(
-        long,
+        long = "gateway-persistence-url",
         env = "GATEWAY_PERSISTENCE_URL",
         value_name = "GATEWAY_PERSISTENCE_URL",
         default_value = "http://127.0.0.1:50051"
@@ -33,7 +33,7 @@ pub struct Config {
 
     /// Whose pages may use this gateway besides its own: origins, comma-separated, or `*`.
     #[arg(
-        long,
+        long = "cors-allowed-origins",
         env = "CORS_ALLOWED_ORIGINS",
         value_name = "CORS_ALLOWED_ORIGINS",
         default_value = "",
@@ -52,7 +52,7 @@ pub struct Config {
 
     /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
     #[arg(
-        long,
+        long = "rust-log",
         env = "RUST_LOG",
         value_name = "RUST_LOG",
         default_value = "info"
@@ -151,7 +151,19 @@ impl FromStr for LogFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // An empty variable is one that is not set.
+        let text = if text.is_empty() { "info" } else { text };
         EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        // A bare word is a module to tracing, so a mistyped level would silence everything.
+        for word in text.split(',').map(str::trim) {
+            let is_plain = !word.contains(['=', '[']);
+            let is_ours = word.starts_with("edge_gateway");
+            if is_plain && !is_ours && word.parse::<LevelFilter>().is_err() {
+                return Err(format!(
+                    "`{word}` is no level; of a module it is written module=level"
+                ));
+            }
+        }
         Ok(Self(text.to_owned()))
     }
 }
@@ -272,15 +284,26 @@ mod tests {
     #[test]
     fn a_bad_value_is_told_in_one_line_that_names_the_variable() {
         for (arguments, variable) in [
-            (["--listen", "nowhere"], "GATEWAY_LISTEN"),
+            (["--gateway-listen", "nowhere"], "GATEWAY_LISTEN"),
             (
-                ["--persistence-url", "localhost:1"],
+                ["--gateway-persistence-url", "localhost:1"],
                 "GATEWAY_PERSISTENCE_URL",
             ),
-            (["--persistence-url", " , "], "GATEWAY_PERSISTENCE_URL"),
-            (["--allowed-origins", "example.org"], "CORS_ALLOWED_ORIGINS"),
-            (["--allowed-origins", "http://a/b"], "CORS_ALLOWED_ORIGINS"),
-            (["--log", "a=b=c"], "RUST_LOG"),
+            (
+                ["--gateway-persistence-url", " , "],
+                "GATEWAY_PERSISTENCE_URL",
+            ),
+            (
+                ["--cors-allowed-origins", "example.org"],
+                "CORS_ALLOWED_ORIGINS",
+            ),
+            (
+                ["--cors-allowed-origins", "http://a/b"],
+                "CORS_ALLOWED_ORIGINS",
+            ),
+            (["--rust-log", "a=b=c"], "RUST_LOG"),
+            (["--rust-log", "inof"], "RUST_LOG"),
+            (["--rust-log", "info,tonic"], "RUST_LOG"),
             (["--log-format", "xml"], "LOG_FORMAT"),
         ] {
             let text = read(&arguments).unwrap_err().to_string();
@@ -299,9 +322,9 @@ mod tests {
     #[test]
     fn several_services_and_origins_are_separated_by_commas() {
         let config = read(&[
-            "--persistence-url",
+            "--gateway-persistence-url",
             "http://a:1, http://b:2",
-            "--allowed-origins",
+            "--cors-allowed-origins",
             "https://Example.org:443/,http://localhost:5173",
         ])
         .unwrap();

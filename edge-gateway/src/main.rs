@@ -25,8 +25,8 @@ const BAD_CONFIG: u8 = 2;
 const STOPPED_AT_ONCE: i32 = 130;
 
 fn main() -> ExitCode {
-    // `.env` never beats the real environment, and need not be there.
-    if let Err(error) = dotenvy::dotenv()
+    // `.env` of the working directory, and of no other, never beats the real environment, and need not be there.
+    if let Err(error) = dotenvy::from_path(".env")
         && !error.not_found()
     {
         // A line that cannot be parsed may hold a secret: it is not repeated.
@@ -87,8 +87,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         let shutdown = CancellationToken::new();
         tokio::spawn(watch_signals(shutdown.clone()));
 
-        info!("edge-gateway: ready");
-        info!("open http://{}/", reachable(address));
+        info!("edge-gateway: open http://{}/", reachable(address));
         app.run(listener, shutdown).await;
         info!("edge-gateway: stopped");
         anyhow::Ok(())

@@ -48,10 +48,14 @@ impl fmt::Display for RoomCode {
 ///
 /// [`Error::Invalid`] that names `field`.
 pub fn user_id(field: &str, text: String) -> Result<String, Error> {
-    plain(field, text, 128)
+    let text = plain(field, text, 128)?;
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "must have no control characters"));
+    }
+    Ok(text)
 }
 
-/// Checks a `username`: 1 to 40 characters without control characters.
+/// Checks a `username`: 1 to 40 characters.
 ///
 /// # Errors
 ///
@@ -116,9 +120,6 @@ fn plain(field: &str, text: String, most: usize) -> Result<String, Error> {
             field,
             format!("must have at most {most} characters"),
         ));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must have no control characters"));
     }
     Ok(text)
 }

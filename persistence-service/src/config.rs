@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::repository::redis::RedisAddress;
 
@@ -44,7 +45,7 @@ pub struct Config {
     pub persistence_workers: Option<u16>,
 
     /// What is logged: `error`, `warn`, `info`, `debug`, or per module.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_parser = parse_filter)]
     pub rust_log: String,
 
     /// How it is logged.
@@ -59,6 +60,24 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// What to log, in the syntax of tracing. A bare word is a module to tracing, so
+/// a mistyped level would silence everything; it is refused.
+fn parse_filter(text: &str) -> Result<String, String> {
+    // An empty variable is one that is not set.
+    let text = if text.is_empty() { "info" } else { text };
+    EnvFilter::try_new(text).map_err(|_| "must be a level or a filter".to_owned())?;
+    for word in text.split(',').map(str::trim) {
+        let is_plain = !word.contains(['=', '[']);
+        let is_ours = word.starts_with("persistence_service");
+        if is_plain && !is_ours && word.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "{word:?} is no level; of a module it is written module=level"
+            ));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 /// A number and `ms`, `s`, `m`, `h` or `d`, from 100 ms to 365 days.
@@ -102,13 +121,19 @@ impl Config {
     /// A request for help, or one line that names what is wrong.
     pub fn read() -> Result<Self, clap::Error> {
         // No file is no mistake; a broken one is told as such.
-        match dotenvy::dotenv() {
+        match dotenvy::from_path(".env") {
             Ok(_) => {}
             Err(error) if error.not_found() => {}
             Err(error) => {
+                // A line that cannot be parsed may hold a secret: it is not repeated.
+                let problem = if let dotenvy::Error::Io(error) = error {
+                    error.to_string()
+                } else {
+                    "a line is not NAME=value".to_owned()
+                };
                 return Err(clap::Error::raw(
                     clap::error::ErrorKind::Io,
-                    format!("the file .env cannot be read: {error}\n"),
+                    format!(".env: {problem}\n"),
                 ));
             }
         }
@@ -187,6 +212,8 @@ mod tests {
             (["--message-limit", "0"], "MESSAGE_LIMIT"),
             (["--persistence-listen", "nowhere"], "PERSISTENCE_LISTEN"),
             (["--log-format", "xml"], "LOG_FORMAT"),
+            (["--rust-log", "inof"], "RUST_LOG"),
+            (["--rust-log", "info,tonic"], "RUST_LOG"),
         ] {
             let line = one_line(&parse(&flags).unwrap_err());
             assert!(line.starts_with(variable), "{line}");

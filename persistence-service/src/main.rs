@@ -28,9 +28,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => return refuse(&one_line(&error)),
         Err(help) => help.exit(),
     };
-    if let Err(problem) = telemetry::init(&config) {
-        return refuse(&problem);
-    }
+    telemetry::init(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.workers())
         .enable_all()

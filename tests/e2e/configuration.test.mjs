@@ -33,6 +33,7 @@ const BAD = {
     HISTORY_LIMIT: ["nonsense", "-1", "0"],
     PERSISTENCE_WORKERS: ["nonsense", "0"],
     LOG_FORMAT: ["xml"],
+    RUST_LOG: ["loud", "info,tonic", "a=b=c"],
   },
   "edge-gateway": {
     GATEWAY_LISTEN: ["nonsense", "127.0.0.1", "127.0.0.1:99999"],
@@ -40,6 +41,7 @@ const BAD = {
     CORS_ALLOWED_ORIGINS: ["nonsense", "https://app.example.org/path"],
     GATEWAY_WORKERS: ["nonsense", "0"],
     LOG_FORMAT: ["xml"],
+    RUST_LOG: ["loud", "info,tonic", "a=b=c"],
   },
 };
 
@@ -143,6 +145,11 @@ test("the logs say what an operator waits for", async () => {
   assert.match(keeper.service.program.log, /Redis: ready/);
   assert.match(keeper.service.program.log, new RegExp(`127\\.0\\.0\\.1:${keeper.service.port}`));
   assert.match(keeper.gateway.program.log, new RegExp(`http://127\\.0\\.0\\.1:${keeper.gateway.port}`));
+});
+
+test("a Redis that may evict rooms is warned about", async () => {
+  const keeper = await Roomkeeper.start({ redis: { "maxmemory-policy": "allkeys-lru" } });
+  await until("the log warns", () => /WARN.*maxmemory-policy/.test(keeper.service.program.log));
 });
 
 test("LOG_FORMAT=json logs one JSON object a line", async () => {

@@ -246,6 +246,27 @@ test("a drawer's own change comes to it as its position alone", async () => {
   });
 });
 
+test("a drawer's own change is not told to it, however large it is", async () => {
+  const { code } = await keeper.room();
+  const delta = await keeper.joined(code, { sync: "delta" });
+  const full = await keeper.joined(code);
+  const drawers = [delta, full];
+  // More than an event may hold, so that the change reaches everybody by a catch-up.
+  const strokes = (name, version) => Array.from({ length: 200 }, (_, n) =>
+    element(`${name}-${n}`, version, { points: "x".repeat(500) }));
+  for (const [n, drawer] of drawers.entries()) {
+    const other = drawers[1 - n];
+    const told = drawer.received("whiteboard-update").length;
+    await drawer.draw(code, strokes(n, 1));
+    await other.next("whiteboard-update", ({ elements }) => elements.some(({ id }) => id === `${n}-199`));
+    // What is told in one room comes in one order, so this comes after the echo, if there is one.
+    await drawer.say(code, `drawn ${n}`);
+    await drawer.next("chat:message", ({ message }) => message === `drawn ${n}`);
+    assert.equal(drawer.received("whiteboard-update").length, told, `drawer ${n}`);
+  }
+  delta.assertUnbroken(code);
+});
+
 for (const sync of [undefined, "delta"]) {
   test(`two ${sync ?? "full"} clients that draw at once from the same old scene keep both strokes`, async () => {
     const { code } = await keeper.room();

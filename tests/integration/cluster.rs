@@ -85,7 +85,7 @@ impl Reader {
 
     async fn read(&mut self) {
         match soon("a frame", self.watch.next()).await.unwrap() {
-            Frame::CaughtUp(catch_up) => {
+            Frame::CaughtUp(catch_up, _) => {
                 if catch_up.reset {
                     self.texts.clear();
                 }

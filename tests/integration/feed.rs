@@ -44,7 +44,7 @@ struct Reader {
 impl Reader {
     fn take(&mut self, frame: &Frame) {
         match frame {
-            Frame::CaughtUp(catch_up) => {
+            Frame::CaughtUp(catch_up, _) => {
                 if catch_up.reset {
                     *self = Self {
                         resets: self.resets + 1,
@@ -155,7 +155,7 @@ async fn a_watch_from_now_begins_empty(kind: StoreKind) {
     let code = store.room().await;
     say(&*store.rooms, code, "before").await;
     let mut watch = store.watch(code);
-    let Frame::CaughtUp(caught_up) = next(&mut watch).await else {
+    let Frame::CaughtUp(caught_up, _) = next(&mut watch).await else {
         panic!("caught up first")
     };
     assert!(caught_up.messages.is_empty() && !caught_up.reset);
@@ -299,7 +299,7 @@ async fn a_reader_who_does_not_read_catches_up_instead_of_buffering(kind: StoreK
     let mut truncated = false;
     while reader.position.revision < now {
         let frame = next(&mut watch).await;
-        truncated |= matches!(&frame, Frame::CaughtUp(c) if c.history_truncated);
+        truncated |= matches!(&frame, Frame::CaughtUp(c, _) if c.history_truncated);
         reader.take(&frame);
     }
     assert!(truncated, "what fell off the history meanwhile is said");

@@ -50,8 +50,8 @@ async fn a_connection_that_falls_silent_is_replaced_within_three_seconds() {
     let heard = async {
         loop {
             match watch.next().await.unwrap() {
-                Frame::CaughtUp(read) if read.messages.is_empty() => {}
-                Frame::CaughtUp(read) => break read.messages[0].text.clone(),
+                Frame::CaughtUp(read, _) if read.messages.is_empty() => {}
+                Frame::CaughtUp(read, _) => break read.messages[0].text.clone(),
                 Frame::Event(event) => {
                     let EventKind::Message(message) = &event.kind else {
                         panic!("{event:?}")

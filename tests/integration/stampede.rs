@@ -38,7 +38,7 @@ async fn room(opened: &Opened, number: u32) -> RoomCode {
 
 async fn caught_up(watch: &mut Watch) -> Arc<persistence_service::domain::CatchUp> {
     match soon("a catch-up", watch.next()).await {
-        Some(Frame::CaughtUp(catch_up)) => catch_up,
+        Some(Frame::CaughtUp(catch_up, _)) => catch_up,
         other => panic!("a catch-up, not {other:?}"),
     }
 }
@@ -61,8 +61,8 @@ async fn a_thousand_watched_rooms_do_not_read_all_at_once_when_the_feed_breaks()
         opened.rooms.save_message(&message).await.unwrap().unwrap();
         loop {
             match soon("a frame", watch.next()).await {
-                Some(Frame::CaughtUp(c)) if c.messages.is_empty() => {}
-                Some(Frame::CaughtUp(c)) => return c.messages.len(),
+                Some(Frame::CaughtUp(c, _)) if c.messages.is_empty() => {}
+                Some(Frame::CaughtUp(c, _)) => return c.messages.len(),
                 Some(Frame::Event(_)) => return 1,
                 other => panic!("{other:?}"),
             }

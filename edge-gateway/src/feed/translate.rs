@@ -189,8 +189,12 @@ pub(crate) fn missed(
             };
             items.push(Missed {
                 packet: payload::chat_message(message, epoch, previous),
-                revision: message.revision,
-                for_full: true,
+                step: Step {
+                    epoch,
+                    revision: message.revision,
+                    previous,
+                },
+                board_author: None,
             });
             previous = message.revision;
         } else {
@@ -203,10 +207,14 @@ pub(crate) fn missed(
                 previous,
             };
             let texts = change.iter().map(|element| element.json.as_str());
+            let author = caught_up
+                .authors
+                .iter()
+                .find(|author| author.revision == step.revision);
             items.push(Missed {
                 packet: payload::whiteboard_update(room, texts, Some(step)),
-                revision: step.revision,
-                for_full: false,
+                step,
+                board_author: Some(author.map_or_else(String::new, |a| a.session_id.clone())),
             });
             previous = step.revision;
         }
@@ -217,9 +225,10 @@ pub(crate) fn missed(
 #[derive(Debug)]
 pub(crate) struct Missed {
     pub(crate) packet: Packet,
-    pub(crate) revision: u64,
-    /// Whether sockets that get the whole board hear it too.
-    pub(crate) for_full: bool,
+    pub(crate) step: Step,
+    /// Of a change of the board, which session made it, empty where that is not known.
+    /// Sockets that get the whole board do not hear of it in this way.
+    pub(crate) board_author: Option<String>,
 }
 
 #[cfg(test)]
@@ -292,7 +301,7 @@ mod tests {
             ..Default::default()
         };
         let items = missed(&room(), &caught_up, 1, 10, true);
-        let revisions: Vec<_> = items.iter().map(|item| item.revision).collect();
+        let revisions: Vec<_> = items.iter().map(|item| item.step.revision).collect();
         assert_eq!(revisions, [11, 12, 14, 15]);
         for (item, previous) in items.iter().zip([10, 11, 12, 14]) {
             let text = format!("{:?}", item.packet);

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub struct Endpoint {
 #[derive(Debug, Default)]
 struct Known {
     health: AtomicU8,
+    /// Whether it has been asked before.
+    is_met: AtomicBool,
     calls: AtomicUsize,
     watches: AtomicUsize,
 }
@@ -114,16 +116,28 @@ impl Endpoint {
     /// Remembers what it has turned out to be, so that others are asked first.
     pub fn turns_out(&self, health: Health) {
         let before = self.known.health.swap(health as u8, Ordering::Relaxed);
-        if before == health as u8 {
-            return;
-        }
-        match health {
-            Health::Serving => info!(service.url = %self.url, "persistence service: ready again"),
-            Health::NotServing | Health::Silent => {
-                warn!(service.url = %self.url, ?health, "persistence service: not ready");
+        let is_news = before != health as u8;
+        if !self.known.is_met.swap(true, Ordering::Relaxed) {
+            // Both programs may be started at once: that one waits for the other is no trouble.
+            match health {
+                Health::Serving => info!(service.url = %self.url, "persistence service: ready"),
+                Health::NotServing | Health::Silent => {
+                    info!(service.url = %self.url, "persistence service: not ready yet");
+                }
+            }
+        } else if is_news {
+            match health {
+                Health::Serving => {
+                    info!(service.url = %self.url, "persistence service: ready again");
+                }
+                Health::NotServing | Health::Silent => {
+                    warn!(service.url = %self.url, ?health, "persistence service: not ready");
+                }
             }
         }
-        self.changes.send_replace(());
+        if is_news {
+            self.changes.send_replace(());
+        }
     }
 
     /// Asks the service for its health, and remembers what it answers.

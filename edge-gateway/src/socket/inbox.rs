@@ -38,6 +38,9 @@ const MAX_EVENTS: usize = 256;
 /// How many bytes they may take together: two of the largest messages.
 const MAX_BYTES: usize = 8 << 20;
 
+/// How long an event that finds no place may be for its room to be made out.
+const MAX_LOOKED_AT: usize = 8 << 10;
+
 /// The unit in which bytes are counted, since a semaphore counts in `u32`.
 const BYTES_UNIT: usize = 1 << 10;
 
@@ -136,7 +139,13 @@ impl Inbox {
             self.slots.clone().try_acquire_owned(),
             self.bytes.clone().try_acquire_many_owned(units),
         ) else {
-            return refuse(&outbox, &reply, event, "", &Error::rate_limited());
+            // A flood is answered cheaply: only what is short is looked at.
+            let looked_at = if text.len() <= MAX_LOOKED_AT {
+                &*text
+            } else {
+                ""
+            };
+            return refuse(&outbox, &reply, event, looked_at, &Error::rate_limited());
         };
         let work = Work {
             event,
@@ -180,10 +189,6 @@ pub(crate) fn refuse(
     if reply.is_wanted() {
         reply.send(&payload::failure(error));
     } else {
-        outbox.tell(&payload::error(
-            event,
-            payload::room_of(text).as_ref(),
-            error,
-        ));
+        outbox.tell(&payload::error(event, text, error));
     }
 }

@@ -56,10 +56,9 @@ async fn dispatch(
         ClientEvent::Leave => membership::leave(session, text, reply, answer_by).await,
         ClientEvent::ChatMessage => chat::message(session, text, reply).await,
         ClientEvent::WhiteboardChange => whiteboard::change(session, text, reply).await,
-        ClientEvent::Typing | ClientEvent::StopTyping => {
-            signals::typing(session, event, text, reply).await
+        ClientEvent::Typing | ClientEvent::StopTyping | ClientEvent::Pointer => {
+            signals::signal(session, event, text, reply).await
         }
-        ClientEvent::Pointer => signals::pointer(session, text, reply).await,
         ClientEvent::Unknown => Err(Error::invalid("event", "is not known")),
     }
 }

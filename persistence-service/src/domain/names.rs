@@ -226,6 +226,11 @@ impl SessionId {
         Self(format!(" {}", user.as_str()).into())
     }
 
+    /// A stored session's name as callers know it: empty where it was never named.
+    pub fn as_named(stored: &str) -> &str {
+        if stored.starts_with(' ') { "" } else { stored }
+    }
+
     /// Whether this is the session of a user who has none.
     pub fn is_unnamed(&self) -> bool {
         self.0.starts_with(' ')

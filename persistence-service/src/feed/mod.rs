@@ -7,4 +7,4 @@ mod watch;
 
 pub use hub::{Hub, Mailboxes};
 pub use mailbox::Backlog;
-pub use watch::{CloseReason, Frame, Watch};
+pub use watch::{Author, CloseReason, Frame, Watch};

@@ -4,7 +4,7 @@
 //! falls between the two comes twice and is dropped by its revision. The other
 //! order would lose it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use rand::Rng as _;
 use tokio::{
@@ -24,6 +24,10 @@ use crate::{
 /// How long to wait before a catch-up that failed is tried again, jittered.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// How many authors of changes are kept for the next catch-up: as many as there
+/// may be events in the mailbox.
+const MOST_AUTHORS: usize = 256;
+
 /// The least time between two looks at whether a room has expired.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,11 +35,20 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// What was missed; live from here on.
-    CaughtUp(Arc<CatchUp>),
+    CaughtUp(Arc<CatchUp>, Vec<Author>),
     /// Something happened.
     Event(Arc<Event>),
     /// The watch has ended; the last frame.
     Closed(CloseReason),
+}
+
+/// Which session made a change that a catch-up holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The revision of the change.
+    pub revision: u64,
+    /// The session; empty where there was none.
+    pub session_id: String,
 }
 
 /// Why a watch has ended.
@@ -63,6 +76,9 @@ pub struct Watch {
     subscription: Subscription,
     /// What came while a catch-up was read, and was not in it.
     pending: VecDeque<Mail>,
+    /// Who made the changes that the next catch-up will hold: a change too large
+    /// for an event comes that way, and its author need not be shown it.
+    authors: VecDeque<Author>,
     state: State,
     /// What the reader has; `None` until the first catch-up.
     position: Option<Position>,
@@ -95,6 +111,7 @@ impl Watch {
             hub: hub.clone(),
             code,
             pending: VecDeque::new(),
+            authors: VecDeque::new(),
             state: State::Behind(after.map_or(Since::Now, Since::Position)),
             position: None,
             expires: Instant::now(),
@@ -171,7 +188,11 @@ impl Watch {
         self.expires = Instant::now() + Duration::from_millis(catch_up.ttl);
         self.state = State::Live;
         self.take_buffered(now);
-        Some(Frame::CaughtUp(catch_up))
+        let mut authors = Vec::from(mem::take(&mut self.authors));
+        if catch_up.reset {
+            authors.clear();
+        }
+        Some(Frame::CaughtUp(catch_up, authors))
     }
 
     async fn read(
@@ -184,8 +205,12 @@ impl Watch {
             self.place = places.clone().acquire_owned().await.ok();
         }
         // What came before the read is sent is in what it answers.
-        self.pending.clear();
-        self.subscription.mailbox.clear();
+        while let Some(mail) = self.pending.pop_front() {
+            self.note_author(&mail);
+        }
+        while let Some(mail) = self.subscription.mailbox.next_now() {
+            self.note_author(&mail);
+        }
         self.hub.catch_ups.read(self.code, since).await
     }
 
@@ -206,8 +231,26 @@ impl Watch {
             };
             if is_news {
                 self.pending.push_back(mail);
+            } else {
+                self.note_author(&mail);
             }
         }
+    }
+
+    /// Remembers who made a change of the board that is dropped here, because a
+    /// catch-up holds it.
+    fn note_author(&mut self, mail: &Mail) {
+        let Mail::Event(event) = mail else { return };
+        if !matches!(event.kind, EventKind::Whiteboard(_) | EventKind::Omitted) {
+            return;
+        }
+        if self.authors.len() >= MOST_AUTHORS {
+            self.authors.pop_front();
+        }
+        self.authors.push_back(Author {
+            revision: event.position.revision,
+            session_id: event.session_id.clone(),
+        });
     }
 
     /// Gives the next piece of mail. `None`: there was nothing for the reader.
@@ -245,6 +288,7 @@ impl Watch {
         }
         if event.previous == known.revision && next.revision > known.revision {
             if matches!(event.kind, EventKind::Omitted) {
+                self.note_author(&Mail::Event(event));
                 self.fall_behind();
                 return None;
             }

@@ -199,7 +199,7 @@ pub(super) fn whiteboard(catch_up: &CatchUp) -> proto::GetWhiteboardResponse {
     }
 }
 
-fn caught_up(catch_up: &CatchUp) -> proto::CaughtUp {
+fn caught_up(catch_up: &CatchUp, authors: &[feed::Author]) -> proto::CaughtUp {
     let code = catch_up.room.code;
     proto::CaughtUp {
         position: Some(position(catch_up.room.position)),
@@ -209,6 +209,13 @@ fn caught_up(catch_up: &CatchUp) -> proto::CaughtUp {
         messages: catch_up.messages.iter().map(|m| message(code, m)).collect(),
         elements: elements(&catch_up.elements),
         expire_time: Some(timestamp(catch_up.room.expire_time)),
+        authors: authors
+            .iter()
+            .map(|author| proto::ChangeAuthor {
+                revision: author.revision,
+                session_id: SessionId::as_named(&author.session_id).to_owned(),
+            })
+            .collect(),
     }
 }
 
@@ -249,7 +256,7 @@ fn event(code: RoomCode, event: &Event) -> Option<proto::RoomEvent> {
         previous: event.previous,
         create_time: (!is_signal).then(|| timestamp(event.create_time())),
         expire_time: (!is_signal).then(|| timestamp(event.expire_time)),
-        session_id: event.session_id.clone(),
+        session_id: SessionId::as_named(&event.session_id).to_owned(),
         kind: Some(kind),
     })
 }
@@ -283,7 +290,9 @@ pub(super) enum FrameKind {
 /// `None` for a frame that no reader is handed.
 pub(super) fn frame(code: RoomCode, frame: &feed::Frame) -> Option<FrameKind> {
     Some(match frame {
-        feed::Frame::CaughtUp(catch_up) => FrameKind::CaughtUp(caught_up(catch_up)),
+        feed::Frame::CaughtUp(catch_up, authors) => {
+            FrameKind::CaughtUp(caught_up(catch_up, authors))
+        }
         feed::Frame::Event(happened) => FrameKind::Event(event(code, happened)?),
         feed::Frame::Closed(reason) => {
             let (reason, message) = close_reason(*reason);

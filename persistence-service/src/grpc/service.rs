@@ -1,7 +1,8 @@
-use std::pin::Pin;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use futures_util::Stream;
 use roomkeeper_proto::v1::{self as proto, room_service_server};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -15,7 +16,7 @@ use crate::{
         Username,
     },
     feed::Hub,
-    repository::NewSignal,
+    repository::{NewSignal, RepositoryError},
     rooms::{MessagePageRequest, RoomError, RoomPageRequest, Rooms},
 };
 
@@ -222,27 +223,69 @@ impl RoomService {
     }
 }
 
+/// How much earlier than the transport a call is ended at its caller's deadline:
+/// the transport's own answer says nothing of what became of a change.
+const AHEAD: Duration = Duration::from_millis(5);
+
 /// A signal's content: a small JSON object, or an empty one.
-fn signal_json(json: String) -> Result<String, Invalid> {
+fn signal_json(json: String) -> Result<String, RoomError> {
     if json.is_empty() {
         return Ok("{}".to_owned());
     }
     if json.len() > SIGNAL_BYTES {
-        return Err(Invalid::new(
+        return Err(RoomError::TooLarge(Invalid::new(
             "json",
             format!("must be at most {SIGNAL_BYTES} bytes"),
-        ));
+        )));
     }
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&json) {
         Ok(_) => Ok(json),
-        Err(_) => Err(Invalid::new("json", "must be a JSON object")),
+        Err(_) => Err(Invalid::new("json", "must be a JSON object").into()),
     }
 }
 
-fn answer<T>(result: Result<T, RoomError>) -> Result<Response<T>, Status> {
+/// Serves a call within the time that its caller gives it.
+async fn unary<Req, Res, F>(
+    request: Request<Req>,
+    call: impl FnOnce(Req) -> F,
+) -> Result<Response<Res>, Status>
+where
+    F: Future<Output = Result<Res, RoomError>>,
+{
+    let given = request
+        .metadata()
+        .get("grpc-timeout")
+        .and_then(|value| duration(value.to_str().ok()?));
+    let call = call(request.into_inner());
+    let result = match given {
+        None => call.await,
+        Some(given) => timeout(given.saturating_sub(AHEAD), call)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                let late =
+                    RepositoryError::OutcomeUnknown("the caller's deadline passed".to_owned());
+                Err(late.into())
+            }),
+    };
     result
         .map(Response::new)
         .map_err(|error| from_error(&error))
+}
+
+/// Reads a `grpc-timeout`: at most eight digits and a unit, as gRPC over HTTP/2 has it.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u32 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    let unit = match unit {
+        "H" => Duration::from_secs(3_600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    unit.checked_mul(number)
 }
 
 #[tonic::async_trait]
@@ -251,91 +294,91 @@ impl room_service_server::RoomService for RoomService {
         &self,
         request: Request<proto::CreateRoomRequest>,
     ) -> Result<Response<proto::CreateRoomResponse>, Status> {
-        answer(self.create(request.into_inner()).await)
+        unary(request, |request| self.create(request)).await
     }
 
     async fn get_room(
         &self,
         request: Request<proto::GetRoomRequest>,
     ) -> Result<Response<proto::GetRoomResponse>, Status> {
-        answer(self.room(request.into_inner()).await)
+        unary(request, |request| self.room(request)).await
     }
 
     async fn list_rooms(
         &self,
         request: Request<proto::ListRoomsRequest>,
     ) -> Result<Response<proto::ListRoomsResponse>, Status> {
-        answer(self.list(request.into_inner()).await)
+        unary(request, |request| self.list(request)).await
     }
 
     async fn delete_room(
         &self,
         request: Request<proto::DeleteRoomRequest>,
     ) -> Result<Response<proto::DeleteRoomResponse>, Status> {
-        answer(self.delete(request.into_inner()).await)
+        unary(request, |request| self.delete(request)).await
     }
 
     async fn get_room_stats(
         &self,
         request: Request<proto::GetRoomStatsRequest>,
     ) -> Result<Response<proto::GetRoomStatsResponse>, Status> {
-        answer(self.stats(request.into_inner()).await)
+        unary(request, |request| self.stats(request)).await
     }
 
     async fn join_room(
         &self,
         request: Request<proto::JoinRoomRequest>,
     ) -> Result<Response<proto::JoinRoomResponse>, Status> {
-        answer(self.join(request.into_inner()).await)
+        unary(request, |request| self.join(request)).await
     }
 
     async fn leave_room(
         &self,
         request: Request<proto::LeaveRoomRequest>,
     ) -> Result<Response<proto::LeaveRoomResponse>, Status> {
-        answer(self.leave(request.into_inner()).await)
+        unary(request, |request| self.leave(request)).await
     }
 
     async fn renew_sessions(
         &self,
         request: Request<proto::RenewSessionsRequest>,
     ) -> Result<Response<proto::RenewSessionsResponse>, Status> {
-        answer(self.renew(request.into_inner()).await)
+        unary(request, |request| self.renew(request)).await
     }
 
     async fn save_message(
         &self,
         request: Request<proto::SaveMessageRequest>,
     ) -> Result<Response<proto::SaveMessageResponse>, Status> {
-        answer(self.say(request.into_inner()).await)
+        unary(request, |request| self.say(request)).await
     }
 
     async fn list_messages(
         &self,
         request: Request<proto::ListMessagesRequest>,
     ) -> Result<Response<proto::ListMessagesResponse>, Status> {
-        answer(self.messages(request.into_inner()).await)
+        unary(request, |request| self.messages(request)).await
     }
 
     async fn save_whiteboard(
         &self,
         request: Request<proto::SaveWhiteboardRequest>,
     ) -> Result<Response<proto::SaveWhiteboardResponse>, Status> {
-        answer(self.draw(request.into_inner()).await)
+        unary(request, |request| self.draw(request)).await
     }
 
     async fn get_whiteboard(
         &self,
         request: Request<proto::GetWhiteboardRequest>,
     ) -> Result<Response<proto::GetWhiteboardResponse>, Status> {
-        answer(self.whiteboard(request.into_inner()).await)
+        unary(request, |request| self.whiteboard(request)).await
     }
 
     async fn send_signal(
         &self,
         request: Request<proto::SendSignalRequest>,
     ) -> Result<Response<proto::SendSignalResponse>, Status> {
-        answer(self.signal(request.into_inner()).await)
+        unary(request, |request| self.signal(request)).await
     }
 
     type WatchRoomStream =
@@ -364,5 +407,42 @@ impl room_service_server::RoomService for RoomService {
     ) -> Result<Response<Self::WatchRoomsStream>, Status> {
         let frames = watches::serve(self.hub.clone(), request.into_inner());
         Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_ends_at_its_callers_deadline_and_says_that_its_outcome_is_unknown() {
+        let mut request = Request::new(());
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", "20m".parse().unwrap());
+        let answer = unary(request, |()| {
+            std::future::pending::<Result<(), RoomError>>()
+        })
+        .await;
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        let info = status.get_error_details().error_info().cloned().unwrap();
+        assert_eq!(info.reason, "OUTCOME_UNKNOWN");
+    }
+
+    #[test]
+    fn a_deadline_has_a_number_and_a_unit() {
+        assert_eq!(duration("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(
+            duration("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3_600))
+        );
+        assert_eq!(duration("1u"), Some(Duration::from_micros(1)));
+        for bad in ["", "m", "1", "1x", "-1m", "123456789S", "1é"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn watch_room(
         Some(Frame::Closed(CloseReason::Damaged)) => {
             return Err(RepositoryError::Damaged("the feed did not begin".to_owned()).into());
         }
-        Some(Frame::CaughtUp(_) | Frame::Event(_) | Frame::Closed(_)) | None => {}
+        Some(Frame::CaughtUp(..) | Frame::Event(_) | Frame::Closed(_)) | None => {}
     }
     Ok(stream::unfold(
         (watch, first),

@@ -48,11 +48,27 @@ impl LiveRoom {
             self.tell(history, |_| true);
         }
         let items = missed(&self.room, caught_up, at.epoch, last.revision, !truncated);
+        let mut authors = items.iter().filter_map(|item| item.board_author.clone());
+        // Whose changes these are, if they are all of one session.
+        let author = authors.next().unwrap_or_default();
+        let author = if authors.all(|other| other == author) {
+            author
+        } else {
+            String::new()
+        };
         let mut previous = last.revision;
         for item in items {
-            previous = item.revision;
+            previous = item.step.revision;
+            let Some(author) = item.board_author else {
+                self.tell(item.packet, |_| true);
+                continue;
+            };
+            // Nobody has a session without a name, so an unknown author hears it too.
             self.tell(item.packet, |member| {
-                member.sync == Sync::Delta || item.for_full
+                member.sync == Sync::Delta && member.session_id != author
+            });
+            self.tell(payload::room_position(&self.room, item.step), |member| {
+                member.sync == Sync::Delta && member.session_id == author
             });
         }
         self.all_are_at(previous);
@@ -63,7 +79,7 @@ impl LiveRoom {
             if let Some(board) = &mut self.board {
                 board.apply(&caught_up.elements);
             }
-            self.boards_are_due(now, "", last.revision);
+            self.boards_are_due(now, &author, last.revision);
         }
     }
 

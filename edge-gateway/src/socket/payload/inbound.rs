@@ -3,7 +3,10 @@
 use roomkeeper_proto::v1 as proto;
 use serde_json::value::RawValue;
 
-use super::json::{Fields, check_depth, only_argument};
+use super::{
+    ClientEvent,
+    json::{Fields, check_depth, only_argument},
+};
 use crate::{
     error::Error,
     feed::Sync,
@@ -16,8 +19,14 @@ const MAX_ELEMENTS: usize = 5_000;
 /// The most bytes of JSON in one change.
 const MAX_CHANGE: usize = 1 << 20;
 
-/// The most bytes of a pointer, all its fields together.
-const MAX_POINTER: usize = 2 << 10;
+/// The most bytes of a signal, all its fields together.
+const MAX_SIGNAL: usize = 2 << 10;
+
+/// The longest name of an unknown event that is told back, in bytes.
+const MAX_NAME: usize = 64;
+
+/// How far a packet is read for it.
+const MAX_NAME_READ: usize = 8 * MAX_NAME;
 
 /// The payload of an event: the one argument that came with it, not nested too deep.
 ///
@@ -35,6 +44,15 @@ pub(crate) fn payload(text: &str) -> Result<&str, Error> {
 pub(crate) fn room_of(text: &str) -> Option<RoomCode> {
     let fields = Fields::parse("payload", payload(text).ok()?).ok()?;
     room(&fields).ok()
+}
+
+/// The name that an event came with, where it is short enough to be told back.
+pub(crate) fn event_name(text: &str) -> Option<String> {
+    let text = text.get(..MAX_NAME_READ).unwrap_or(text);
+    let mut values = serde_json::Deserializer::from_str(text.trim_start().strip_prefix('[')?)
+        .into_iter::<String>();
+    let name = values.next()?.ok()?;
+    (name.len() <= MAX_NAME).then_some(name)
 }
 
 fn room(fields: &Fields<'_>) -> Result<RoomCode, Error> {
@@ -198,34 +216,25 @@ fn elements(fields: &Fields<'_>) -> Result<Vec<proto::Element>, Error> {
         .collect())
 }
 
-/// `chat:typing` and `chat:stopTyping`
+/// `chat:typing`, `chat:stopTyping` and `whiteboard-pointer`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Typing(pub(crate) Claim);
-
-impl Typing {
-    /// Reads the payload of `chat:typing` and `chat:stopTyping`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        Ok(Self(claim(&Fields::parse("payload", payload(text)?)?)?))
-    }
-}
-
-/// `whiteboard-pointer`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pointer {
+pub(crate) struct Signal {
     pub(crate) claim: Claim,
     /// A JSON object: what came, without the fields that the server fills in.
     pub(crate) rest: String,
 }
 
-impl Pointer {
-    /// Reads the payload of `whiteboard-pointer`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+impl Signal {
+    /// Reads the payload of such an event.
+    pub(crate) fn parse(event: ClientEvent, text: &str) -> Result<Self, Error> {
         let payload = payload(text)?;
         let fields = Fields::parse("payload", payload)?;
         let claim = claim(&fields)?;
-        fields.check_number("x")?;
-        fields.check_number("y")?;
-        if payload.len() > MAX_POINTER {
+        if event == ClientEvent::Pointer {
+            fields.check_number("x")?;
+            fields.check_number("y")?;
+        }
+        if payload.len() > MAX_SIGNAL {
             return Err(Error::TooLarge("payload: must be at most 2 KiB".to_owned()));
         }
         let mut rest = String::with_capacity(payload.len());
@@ -258,8 +267,9 @@ mod tests {
             assert_eq!(field(Leave::parse(&text)), "payload");
             assert_eq!(field(ChatMessage::parse(&text)), "payload");
             assert_eq!(field(WhiteboardChange::parse(&text)), "payload");
-            assert_eq!(field(Typing::parse(&text)), "payload");
-            assert_eq!(field(Pointer::parse(&text)), "payload");
+            for event in [ClientEvent::Typing, ClientEvent::Pointer] {
+                assert_eq!(field(Signal::parse(event, &text)), "payload");
+            }
         }
         assert_eq!(field(Join::parse("[\"event\"]")), "payload");
     }
@@ -357,8 +367,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_keeps_its_own_fields_and_loses_the_servers() {
-        let pointer = Pointer::parse(
+    fn a_signal_keeps_its_own_fields_and_loses_the_servers() {
+        let pointer = Signal::parse(
+            ClientEvent::Pointer,
             r#"["whiteboard-pointer",{"roomId":"123456","x":1,"userId":"u","tool":{"a":[1]},"username":"n","y":2.50}]"#,
         )
         .unwrap();
@@ -369,14 +380,26 @@ mod tests {
             r#"["whiteboard-pointer",{{"roomId":"123456","x":1,"y":2,"z":"{}"}}]"#,
             "z".repeat(2048)
         );
-        assert_eq!(field(Pointer::parse(&large)), "PAYLOAD_TOO_LARGE");
         assert_eq!(
-            field(Pointer::parse(r#"["p",{"roomId":"123456","x":"1","y":2}]"#)),
+            field(Signal::parse(ClientEvent::Pointer, &large)),
+            "PAYLOAD_TOO_LARGE"
+        );
+        assert_eq!(
+            field(Signal::parse(
+                ClientEvent::Pointer,
+                r#"["p",{"roomId":"123456","x":"1","y":2}]"#
+            )),
             "x"
         );
         assert_eq!(
-            field(Pointer::parse(r#"["p",{"roomId":"123456","x":1}]"#)),
+            field(Signal::parse(
+                ClientEvent::Pointer,
+                r#"["p",{"roomId":"123456","x":1}]"#
+            )),
             "y"
         );
+        let typing = r#"["t",{"roomId":"123456","draft":true}]"#;
+        let typing = Signal::parse(ClientEvent::Typing, typing).unwrap();
+        assert_eq!(typing.rest, r#"{"draft":true}"#);
     }
 }

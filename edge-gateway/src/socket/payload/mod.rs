@@ -15,7 +15,7 @@ pub(crate) use acks::{
     Ack, ack_chat_message, ack_join, ack_success, ack_whiteboard_change, failure,
 };
 pub(crate) use inbound::{
-    ChatMessage, Claim, Join, Leave, Pointer, Typing, WhiteboardChange, room_of,
+    ChatMessage, Claim, Join, Leave, Signal, WhiteboardChange, event_name, room_of,
 };
 pub(crate) use outbound::*;
 pub(crate) use shape::{Elements, Message, Room, Step, timestamp_ms};

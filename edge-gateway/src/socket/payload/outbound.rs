@@ -217,23 +217,36 @@ pub(crate) fn draining(retry_after_ms: u64) -> Packet {
 }
 
 /// `error`, for a request that carried no ack.
-pub(crate) fn error(event: ClientEvent, room: Option<&RoomCode>, error: &Error) -> Packet {
+///
+/// `text` is what was sent, as far as it is to be looked at.
+pub(crate) fn error(event: ClientEvent, text: &str, error: &Error) -> Packet {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Payload<'a> {
         message: String,
         code: &'static str,
-        event: &'static str,
+        event: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         room_id: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     }
+    let name = match event {
+        ClientEvent::Unknown => super::event_name(text),
+        ClientEvent::Join
+        | ClientEvent::Leave
+        | ClientEvent::ChatMessage
+        | ClientEvent::WhiteboardChange
+        | ClientEvent::Typing
+        | ClientEvent::StopTyping
+        | ClientEvent::Pointer => None,
+    };
+    let room = super::room_of(text);
     let payload = Payload {
         message: error.to_string(),
         code: error.code(),
-        event: event.name(),
-        room_id: room.map(RoomCode::as_str),
+        event: name.as_deref().unwrap_or(event.name()),
+        room_id: room.as_ref().map(RoomCode::as_str),
         retry_after_ms: error.retry_after_ms(),
     };
     packet(ServerEvent::Error, &payload)
@@ -398,10 +411,23 @@ mod tests {
         assert_eq!(
             format!(
                 "{:?}",
-                error(ClientEvent::Leave, Some(&room()), &Error::NotJoined)
+                error(
+                    ClientEvent::Leave,
+                    r#"["leave",{"roomId":"123456"}]"#,
+                    &Error::NotJoined
+                )
             ),
             r#"error {"message":"join the room first","code":"NOT_JOINED","event":"leave","roomId":"123456"}"#
         );
+        for (text, name) in [
+            (r#"["shout",{}]"#.to_owned(), "shout"),
+            (format!("[\"{}\",{{}}]", "x".repeat(10_000)), "unknown"),
+            (String::new(), "unknown"),
+        ] {
+            let packet = error(ClientEvent::Unknown, &text, &Error::NotJoined);
+            let told = format!("{packet:?}");
+            assert!(told.contains(&format!(r#""event":"{name}""#)), "{told}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! there is one. Callers take the current one and never wait for long.
 
 use std::{
+    collections::HashMap,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -416,10 +417,14 @@ async fn warn_of_eviction(mut connection: MultiplexedConnection) {
     let mut ask = redis::cmd("CONFIG");
     ask.arg("GET").arg("maxmemory-policy");
     // A hosted Redis may refuse to tell its configuration; then nothing is known.
-    let Ok(answer) = ask.query_async::<Vec<String>>(&mut connection).await else {
+    let Ok(answer) = ask
+        .query_async::<HashMap<String, String>>(&mut connection)
+        .await
+    else {
         return;
     };
-    if let Some(policy) = answer.get(1).filter(|policy| *policy != "noeviction") {
+    let policy = answer.get("maxmemory-policy");
+    if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
         tracing::warn!(
             maxmemory_policy = policy.as_str(),
             "Redis may evict rooms when its memory is full; set maxmemory-policy to noeviction"
