@@ -13,13 +13,14 @@ CLIENT_SOURCES := $(shell find $(WEB) \( -name node_modules -o -name dist \) -pr
 build: client
 	$(CARGO) build --release --workspace
 
-# The web client, for the gateway's next build. Where there is no npm the gateway
-# serves a small page instead.
-ifeq ($(shell command -v npm),)
-client:
-	@echo "npm is missing: the gateway will serve its small page instead of the web client." >&2
-else
+# The web client, for the gateway's next build. Without Node 20.19 or later and npm
+# the gateway serves a small page instead.
+NODE_FITS := $(shell command -v npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); console.log(a > 20 || (a == 20 && b >= 19))' 2>/dev/null)
+ifeq ($(NODE_FITS),true)
 client: $(CLIENT)
+else
+client:
+	@echo "Without Node 20.19 or later and npm the gateway serves its small page, not the web client." >&2
 endif
 
 $(CLIENT): $(CLIENT_SOURCES) $(CLIENT_PACKAGES)

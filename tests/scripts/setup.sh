@@ -32,7 +32,8 @@ chromium() {
 chromium ||
     debian chromium "Install it: apt-get install chromium; or say in CHROMIUM where a Chrome or Chromium is."
 
-if ! command -v npm >/dev/null; then
+node_fits='const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'
+if ! command -v npm >/dev/null || ! node -e "$node_fits"; then
     echo "Node 20.19 or later with npm is missing: it builds the web client and runs the tests." >&2
     exit 1
 fi
