@@ -56,7 +56,7 @@ soak: build
 
 # The README's pictures, taken anew.
 pictures: build
-	@bash tests/scripts/setup.sh
+	@bash tests/scripts/setup.sh browser
 	cd tests && node browser/pictures.mjs
 
 fmt: $(BUF)

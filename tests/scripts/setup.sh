@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the tests need besides Rust and Node: a redis-server, a Chromium, the
-# npm packages.
+# Sets up what tests and benchmarks need besides Rust and Node: a redis-server, the npm
+# packages; with `browser`, a Chromium and the web client's packages too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,18 +20,6 @@ debian() {
 command -v redis-server >/dev/null ||
     debian redis-server "Install it: apt-get install redis-server, or brew install redis."
 
-# The same places in which tests/harness/browser.mjs looks.
-chromium() {
-    local path
-    for path in "${CHROMIUM:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome \
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
-        [ -z "$path" ] || [ ! -x "$path" ] || return 0
-    done
-    return 1
-}
-chromium ||
-    debian chromium "Install it: apt-get install chromium; or say in CHROMIUM where a Chrome or Chromium is."
-
 node_fits='const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'
 if ! command -v npm >/dev/null || ! node -e "$node_fits"; then
     echo "Node 20.19 or later with npm is missing: it builds the web client and runs the tests." >&2
@@ -48,4 +36,18 @@ packages() {
 }
 
 packages tests
+[ "${1:-}" = browser ] || exit 0
+
+# The same places in which tests/harness/browser.mjs looks.
+chromium() {
+    local path
+    for path in "${CHROMIUM:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        [ -z "$path" ] || [ ! -x "$path" ] || return 0
+    done
+    return 1
+}
+chromium ||
+    debian chromium "Install it: apt-get install chromium; or say in CHROMIUM where a Chrome or Chromium is."
+
 packages edge-gateway/web

@@ -61,7 +61,7 @@ total() {
 
 buf=tests/node_modules/.bin/buf
 
-bash tests/scripts/setup.sh || {
+bash tests/scripts/setup.sh browser || {
     fails "setup"
     total
     exit 1
