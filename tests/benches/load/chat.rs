@@ -25,7 +25,7 @@ use crate::{
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How long late deliveries are waited for before they count as lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who talks to whom.
 #[derive(Clone, Copy)]

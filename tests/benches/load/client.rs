@@ -75,33 +75,40 @@ impl Client {
         }
     }
 
-    /// Waits for an ack, and gives each packet before it to `seen`.
-    pub(crate) async fn ack(&mut self, id: u64, mut seen: impl FnMut(&str)) -> Utf8Bytes {
+    /// Waits for an ack, and gives each packet before it to `seen`; whether it says that
+    /// the event succeeded.
+    pub(crate) async fn answer(
+        &mut self,
+        id: u64,
+        mut seen: impl FnMut(&str),
+    ) -> (bool, Utf8Bytes) {
         let head = format!("43{id}[");
         loop {
             let packet = self.next().await;
             if packet.starts_with(&head) {
-                assert!(
-                    packet.contains(r#""success":true"#),
-                    "{}",
-                    &packet[..packet.len().min(300)]
-                );
-                return packet;
+                return (packet.contains(r#""success":true"#), packet);
             }
             seen(&packet);
         }
     }
 
+    /// Waits for the ack of an event that must succeed.
+    async fn ack(&mut self, id: u64) -> Utf8Bytes {
+        let (succeeded, packet) = self.answer(id, |_| ()).await;
+        assert!(succeeded, "{}", &packet[..packet.len().min(300)]);
+        packet
+    }
+
     /// Joins a room, as a user of its own, and waits for the ack.
     pub(crate) async fn join(&mut self, room: &str, user: &str, sync: Sync) -> Utf8Bytes {
         let id = self.emit("join", &joining(room, user, sync)).await;
-        self.ack(id, |_| ()).await
+        self.ack(id).await
     }
 
     /// Emits an event and waits for its ack.
     pub(crate) async fn call(&mut self, event: &str, payload: &str) -> Utf8Bytes {
         let id = self.emit(event, payload).await;
-        self.ack(id, |_| ()).await
+        self.ack(id).await
     }
 
     /// Closes the connection.

@@ -33,7 +33,7 @@ use servers::{BOTH, Kind, Servers};
 use tokio::task::LocalSet;
 
 /// How long each load is kept up while it is measured.
-const WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(4);
 
 /// The parts, in the order in which they run.
 const PARTS: [&str; 9] = [
@@ -170,7 +170,12 @@ async fn chat(plan: &Plan, report: &mut Report) {
             micros(closed.cpu_per_message),
         );
         for (name, cpu) in &closed.cpu_of_each {
-            add(&format!("… of {name}"), Target::None, micros(*cpu));
+            let whose = match *name {
+                "persistence-service" => "… of the service",
+                "redis-server" => "… of Redis",
+                _ => "… of the gateway, or node",
+            };
+            add(whose, Target::None, micros(*cpu));
         }
         add("delivered/s", Target::None, closed.delivered_per_second);
         add("delivery p50, ms", Target::None, closed.delivery.at(50.0));
@@ -281,6 +286,12 @@ async fn join(plan: &Plan, report: &mut Report) {
             Target::AtMost(0.5),
             millis(storm.cpu_per_join),
         );
+        add(
+            work,
+            "refused for now",
+            Target::None,
+            f64::from(storm.refused),
+        );
         let work = "1,000 connect and join at once";
         let storm = rooms::storm(&servers, &filled, 1_000, true).await;
         add(
@@ -294,6 +305,12 @@ async fn join(plan: &Plan, report: &mut Report) {
             "CPU of all servers, ms per join",
             Target::None,
             millis(storm.cpu_per_join),
+        );
+        add(
+            work,
+            "refused for now",
+            Target::None,
+            f64::from(storm.refused),
         );
     }
     report.chart("join, 50 messages and a 10 KB board, 20/s", "p50, ms");

@@ -59,15 +59,19 @@ impl Report {
             .iter()
             .position(|row| row.work == work && row.measure == measure);
         let at = known.unwrap_or_else(|| {
-            self.rows.push(Row {
+            let row = Row {
                 work: work.to_owned(),
                 measure: measure.to_owned(),
                 target: Target::None,
                 ours: Vec::new(),
                 beside: Vec::new(),
                 in_chart: false,
-            });
-            self.rows.len() - 1
+            };
+            // Behind the other measures of this work.
+            let last = self.rows.iter().rposition(|row| row.work == work);
+            let at = last.map_or(self.rows.len(), |last| last + 1);
+            self.rows.insert(at, row);
+            at
         });
         let row = &mut self.rows[at];
         if !matches!(target, Target::None) {

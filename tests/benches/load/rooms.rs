@@ -70,20 +70,32 @@ pub(crate) struct Joins {
     pub(crate) cpu_per_join: Duration,
 }
 
-/// Waits for everything that a joiner is shown, and the ack.
-async fn join_and_see(client: &mut Client, room: &str, user: &str) {
-    let id = client.emit("join", &joining(room, user, Sync::Full)).await;
-    let (mut history, mut board) = (0, 0);
-    client
-        .ack(id, |packet| {
-            if packet.starts_with(r#"42["chat:history""#) {
-                history += packet.matches(r#""message":""#).count();
-            } else if packet.starts_with(r#"42["whiteboard:state""#) {
-                board += packet.matches(r#""type":"rectangle""#).count();
-            }
-        })
-        .await;
-    assert_eq!((history, board), (MESSAGES as usize, ELEMENTS), "{user}");
+/// How long somebody who was refused waits before they try again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// Waits for everything that a joiner is shown, and the ack; joins again where that was
+/// refused, as in a storm it may be. How often it was.
+async fn join_and_see(client: &mut Client, room: &str, user: &str) -> u32 {
+    let mut refused = 0;
+    loop {
+        let id = client.emit("join", &joining(room, user, Sync::Full)).await;
+        let (mut history, mut board) = (0, 0);
+        let (joined, _) = client
+            .answer(id, |packet| {
+                if packet.starts_with(r#"42["chat:history""#) {
+                    history += packet.matches(r#""message":""#).count();
+                } else if packet.starts_with(r#"42["whiteboard:state""#) {
+                    board += packet.matches(r#""type":"rectangle""#).count();
+                }
+            })
+            .await;
+        if joined {
+            assert_eq!((history, board), (MESSAGES as usize, ELEMENTS), "{user}");
+            return refused;
+        }
+        refused += 1;
+        sleep(TRY_AGAIN).await;
+    }
 }
 
 /// Joins into filled rooms at even distances, each by a socket that is connected already.
@@ -135,6 +147,8 @@ pub(crate) struct Storm {
     /// Until the last one is in.
     pub(crate) took: Duration,
     pub(crate) cpu_per_join: Duration,
+    /// How many joins were refused for now, and tried again.
+    pub(crate) refused: u32,
 }
 
 /// All of these sockets join at once; with `reconnect` they connect first, as after a
@@ -166,16 +180,19 @@ pub(crate) async fn storm(
                 Some(client) => client,
                 None => Client::connect(address).await,
             };
-            join_and_see(&mut client, &room, &format!("stormer-{i}")).await;
-            client
+            let refused = join_and_see(&mut client, &room, &format!("stormer-{i}")).await;
+            (client, refused)
         });
     }
     let mut clients = Vec::with_capacity(count);
+    let mut refused = 0;
     while let Some(joined) = tokio::time::timeout(STORM, joiners.join_next())
         .await
         .unwrap()
     {
-        clients.push(joined.unwrap());
+        let (client, times) = joined.unwrap();
+        clients.push(client);
+        refused += times;
     }
     let took = begun.elapsed();
     let cpu = servers.cpu() - before;
@@ -186,6 +203,7 @@ pub(crate) async fn storm(
     Storm {
         took,
         cpu_per_join: cpu / count as u32,
+        refused,
     }
 }
 
