@@ -214,7 +214,7 @@ async fn compare_stores(redis: &RedisServer, on_redis: RoomServiceClient<Channel
         }
         stores.push((store, fsync, client, rooms));
     }
-    println!("\n| `fsync` | at once | SaveMessage a second | p50 ms | p99 ms |");
+    println!("\n| store, and its `fsync` | at once | SaveMessage a second | p50 ms | p99 ms |");
     println!("| --- | --- | --- | --- | --- |");
     for at_once in [1, 64, 256] {
         for (store, fsync, client, rooms) in &stores {

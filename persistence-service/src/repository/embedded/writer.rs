@@ -285,10 +285,11 @@ impl Writer {
     }
 
     /// Has the file written anew where most of it is gaps: where sweeps have
-    /// removed more than there is, so that the copy costs less than they freed.
+    /// removed half as much as there is, so that a copy costs at most twice what
+    /// they freed.
     fn consider_copy(&mut self) {
         let living = self.store.bytes;
-        let is_due = self.swept_bytes > living.max(LEAST_SWEPT)
+        let is_due = self.swept_bytes > (living / 2).max(LEAST_SWEPT)
             && self.touched.is_none()
             && self.file.length().is_ok_and(|length| length > 2 * living);
         if !is_due {
