@@ -60,9 +60,10 @@ moment() {
     wait $!
 }
 
-target/release/persistence-service </dev/null &
+programs=${CARGO_TARGET_DIR:-target}/release
+"$programs/persistence-service" </dev/null &
 service=$!
-target/release/edge-gateway </dev/null &
+"$programs/edge-gateway" </dev/null &
 gateway=$!
 
 listen=$(setting GATEWAY_LISTEN)
@@ -74,12 +75,14 @@ host=${host#[}
 host=${host%]}
 opened=""
 
-# Whether the gateway can serve: its service is up and has its store.
+# Whether the gateway can serve: its service is up and has its store. What listens
+# there may be somebody else's, and silent.
 ready() {
+    local line
     (
         exec 3<>"/dev/tcp/$host/${listen##*:}" &&
             printf 'GET /readyz HTTP/1.0\r\nHost: %s\r\n\r\n' "$listen" >&3 &&
-            head -n 1 <&3 | grep -q ' 200 '
+            read -r -t 2 line <&3 && [[ $line == *" 200 "* ]]
     ) 2>/dev/null
 }
 
