@@ -26,12 +26,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     address::{Seeds, Server},
     connection::{Attempt, CONNECTION_WAIT, Connection, failure, reach},
+    history::{Branch, History},
     keys,
     listener::Listener,
 };
 use crate::{
     domain::{Event, RoomCode},
-    repository::{FeedSink, RepositoryError},
+    repository::{FeedSink, RepositoryError, Since},
 };
 
 /// How many slots a cluster has.
@@ -68,6 +69,7 @@ struct Node {
     address: String,
     connection: Connection,
     listener: Listener,
+    history: Arc<History>,
     /// Ends both with the last one who uses them.
     _stop: DropGuard,
 }
@@ -133,6 +135,21 @@ impl Cluster {
         self.shared
             .owner(slot_of(&keys::room(code)))
             .is_some_and(|node| node.connection.has_been_up_for(STEADY))
+    }
+
+    /// The owner of the room tells this history.
+    pub(super) fn tell(&self, code: RoomCode, branch: &Branch, now: u64) {
+        if let Some(node) = self.shared.owner(slot_of(&keys::room(code))) {
+            node.history.is(branch, now);
+        }
+    }
+
+    /// From where a reader of the room can be served.
+    pub(super) fn trusted(&self, code: RoomCode, since: Since) -> Since {
+        match self.shared.owner(slot_of(&keys::room(code))) {
+            Some(node) => node.history.trusted(since),
+            None => since,
+        }
     }
 
     /// Runs a call at the owner of a key, and where that sends it.
@@ -275,10 +292,12 @@ impl Shared {
             shared: self.clone(),
             address: address.clone(),
         });
+        let history = Arc::new(History::default());
         let node = Arc::new(Node {
             address: address.clone(),
-            connection: Connection::open(server.clone(), stop.clone()),
-            listener: Listener::open(server, sink, stop.clone()),
+            connection: Connection::open(server.clone(), history.clone(), stop.clone()),
+            listener: Listener::open(server, history.clone(), sink, stop.clone()),
+            history,
             _stop: stop.drop_guard(),
         });
         map.nodes.insert(address, node.clone());

@@ -14,8 +14,7 @@ use std::{
 
 use rand::Rng as _;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -23,7 +22,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::address::{Server, Service};
+use super::{
+    address::{Server, Service},
+    history::{Branch, History},
+};
 use crate::repository::RepositoryError;
 
 /// How long a connection may take to open.
@@ -33,9 +35,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_400);
 /// How long a call waits for a connection: enough for one to be replaced.
 pub(super) const CONNECTION_WAIT: Duration = Duration::from_millis(400);
-/// How often a connection is asked for a sign of life, and how long it may take.
+/// How often a connection is asked for a sign of life.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a sentinel may take to tell the master: a silent one leaves time for
 /// another.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -104,6 +105,7 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 struct Shared {
+    history: Arc<History>,
     // A std mutex: nothing is awaited while it is held.
     current: Mutex<Option<(u64, MultiplexedConnection)>>,
     /// Since when there has been a connection without a break.
@@ -114,8 +116,9 @@ struct Shared {
 
 impl Connection {
     /// Begins to connect, and goes on until `stop`.
-    pub(super) fn open(server: Server, stop: CancellationToken) -> Self {
+    pub(super) fn open(server: Server, history: Arc<History>, stop: CancellationToken) -> Self {
         let shared = Arc::new(Shared {
+            history,
             current: Mutex::new(None),
             since: Mutex::new(None),
             available: watch::Sender::new(false),
@@ -168,7 +171,8 @@ impl Connection {
                     return Err(attempt.unavailable("no answer in time"));
                 }
             };
-            if error.is_io_error() {
+            // What cannot be parsed is an answer that broke off.
+            if error.is_io_error() || error.kind() == ErrorKind::Parse {
                 self.shared.discard(generation);
                 attempt.sent |= !error.is_connection_refusal();
                 if last_attempt || (attempt.sent && attempt.effect == Effect::Once) {
@@ -209,7 +213,7 @@ pub(super) fn classify(error: &RedisError) -> RepositoryError {
     let code = error.code().unwrap_or_default();
     if code == "OOM" {
         RepositoryError::Full
-    } else if error.is_io_error() || NOT_NOW.contains(&code) {
+    } else if error.is_io_error() || error.kind() == ErrorKind::Parse || NOT_NOW.contains(&code) {
         RepositoryError::Unavailable(error.to_string())
     } else {
         RepositoryError::Damaged(error.to_string())
@@ -221,14 +225,14 @@ impl Shared {
         let mut pause = Backoff::new();
         let mut told = false;
         for generation in 0.. {
-            match connect(&server, |_| {}).await {
-                Ok(connection) => {
+            match connect(&server, &self.history, |_| {}).await {
+                Ok((connection, branch)) => {
                     tracing::info!("Redis: ready");
                     warn_of_eviction(connection.clone()).await;
                     pause = Backoff::new();
                     told = false;
                     self.replace(Some((generation, connection.clone())));
-                    self.watch_over(generation, connection).await;
+                    self.watch_over(generation, connection, &branch).await;
                     self.replace(None);
                     tracing::warn!("Redis: connection lost");
                 }
@@ -245,7 +249,12 @@ impl Shared {
     }
 
     /// Returns when the connection gives no sign of life any more.
-    async fn watch_over(&self, generation: u64, mut connection: MultiplexedConnection) {
+    async fn watch_over(
+        &self,
+        generation: u64,
+        mut connection: MultiplexedConnection,
+        branch: &Branch,
+    ) {
         loop {
             tokio::select! {
                 () = self.broken.notified() => {}
@@ -258,7 +267,7 @@ impl Shared {
             {
                 return;
             }
-            if !is_alive(&mut connection).await {
+            if !is_alive(&mut connection, branch).await {
                 return;
             }
         }
@@ -310,24 +319,25 @@ impl Shared {
 }
 
 /// Opens a connection to a server that takes writes, and hands over what is
-/// pushed on it.
+/// pushed on it. Which history it tells is known before anybody uses it.
 pub(super) async fn connect(
     server: &Server,
+    history: &History,
     pushed: impl Fn(PushInfo) + Send + Sync + 'static,
-) -> Result<MultiplexedConnection, RedisError> {
+) -> Result<(MultiplexedConnection, Branch), RedisError> {
     let config = config().set_push_sender(move |push: PushInfo| {
         pushed(push);
         Ok::<(), std::convert::Infallible>(())
     });
     in_time(async {
         match server {
-            Server::Fixed(client) => connect_to_master(client, &config).await,
+            Server::Fixed(client) => connect_to_master(client, history, &config).await,
             Server::Master(service) => {
                 let mut problem = failure("no sentinel knows the master");
                 for sentinel in service.sentinels() {
                     let found = async {
                         let master = master(&sentinel, service).await?;
-                        connect_to_master(&master, &config).await
+                        connect_to_master(&master, history, &config).await
                     };
                     match found.await {
                         Ok(connection) => return Ok(connection),
@@ -366,8 +376,9 @@ async fn in_time<T>(opening: impl Future<Output = Result<T, RedisError>>) -> Res
 
 async fn connect_to_master(
     client: &Client,
+    history: &History,
     config: &AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, RedisError> {
+) -> Result<(MultiplexedConnection, Branch), RedisError> {
     let mut connection = client
         .get_multiplexed_async_connection_with_config(config)
         .await?;
@@ -375,10 +386,13 @@ async fn connect_to_master(
     redis::cmd("PING")
         .query_async::<()>(&mut connection)
         .await?;
-    if !is_alive(&mut connection).await {
-        return Err(failure("the server is no master"));
-    }
-    Ok(connection)
+    let (seconds, microseconds): (u64, u64) =
+        redis::cmd("TIME").query_async(&mut connection).await?;
+    let branch = Branch::of(&mut connection)
+        .await
+        .ok_or_else(|| failure("the server is no master"))?;
+    history.is(&branch, seconds * 1_000_000 + microseconds);
+    Ok((connection, branch))
 }
 
 /// The master of a service, as a sentinel knows it. Whether it takes that role
@@ -398,19 +412,12 @@ async fn master(sentinel: &Client, service: &Service) -> Result<Client, RedisErr
         .ok_or_else(|| failure("the sentinel does not know the service"))
 }
 
-/// Whether the server answers, and still is the one that takes writes: one that
-/// was demoted keeps its connections open, and its subscribers in silence.
-pub(super) async fn is_alive(connection: &mut MultiplexedConnection) -> bool {
-    let ask = redis::cmd("ROLE");
-    match timeout(PING_TIMEOUT, ask.query_async::<Vec<Value>>(connection)).await {
-        Ok(Ok(role)) => match role.first() {
-            Some(Value::BulkString(role)) => role == b"master",
-            _ => true,
-        },
-        // A user who may not ask for the role still gets an answer.
-        Ok(Err(error)) => error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm),
-        Err(_) => false,
-    }
+/// Whether the server answers, still is the one that takes writes, and tells the same
+/// history: one that was demoted and promoted again may have lost some of it.
+pub(super) async fn is_alive(connection: &mut MultiplexedConnection, branch: &Branch) -> bool {
+    Branch::of(connection)
+        .await
+        .is_some_and(|now| !now.may_differ_from(branch))
 }
 
 async fn warn_of_eviction(mut connection: MultiplexedConnection) {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     address::Server,
     connection::{Backoff, PING_INTERVAL, RESPONSE_TIMEOUT, connect, is_alive},
+    history::{Branch, History},
     keys, record,
 };
 use crate::{
@@ -56,11 +57,17 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Begins to listen for this sink, until `stop`.
-    pub(super) fn open(server: Server, sink: Arc<dyn FeedSink>, stop: CancellationToken) -> Self {
+    pub(super) fn open(
+        server: Server,
+        history: Arc<History>,
+        sink: Arc<dyn FeedSink>,
+        stop: CancellationToken,
+    ) -> Self {
         let (commands, waiting) = mpsc::channel(COMMANDS);
         let current = Arc::new(Mutex::new(None));
         let task = Task {
             server,
+            history,
             sink,
             waiting,
             unlisten: commands.clone(),
@@ -115,6 +122,7 @@ impl Listener {
 
 struct Task {
     server: Server,
+    history: Arc<History>,
     sink: Arc<dyn FeedSink>,
     waiting: mpsc::Receiver<Command>,
     unlisten: mpsc::Sender<Command>,
@@ -128,13 +136,14 @@ impl Task {
         loop {
             let lost = Arc::new(Notify::new());
             // The supervised connection tells of an outage; this one only ends with it.
-            if let Ok(mut connection) = connect(&self.server, self.on_push(lost.clone())).await
+            let pushed = self.on_push(lost.clone());
+            if let Ok((mut connection, branch)) = connect(&self.server, &self.history, pushed).await
                 && self.subscribe_again(&mut connection).await.is_ok()
             {
                 pause = Backoff::new();
                 self.set_current(Some(connection.clone()));
                 self.sink.interrupted();
-                self.serve(connection, &lost).await;
+                self.serve(connection, &branch, &lost).await;
                 self.set_current(None);
                 tracing::debug!("the feed's connection was lost");
             }
@@ -143,7 +152,12 @@ impl Task {
     }
 
     /// Serves commands until the connection gives no sign of life any more.
-    async fn serve(&mut self, mut connection: MultiplexedConnection, lost: &Notify) {
+    async fn serve(
+        &mut self,
+        mut connection: MultiplexedConnection,
+        branch: &Branch,
+        lost: &Notify,
+    ) {
         // Not a pause anew after each command: commands may come all the time.
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,7 +166,7 @@ impl Task {
             let alive = tokio::select! {
                 biased;
                 () = lost.notified() => false,
-                _ = pings.tick() => is_alive(&mut connection).await,
+                _ = pings.tick() => is_alive(&mut connection, branch).await,
                 received = self.waiting.recv_many(&mut commands, COMMANDS) => {
                     let commands = std::mem::take(&mut commands);
                     received > 0 && self.obey(commands, &mut connection).await.is_ok()

@@ -3,6 +3,7 @@
 mod address;
 mod cluster;
 mod connection;
+mod history;
 mod keys;
 mod leases;
 mod listener;
@@ -25,6 +26,7 @@ use self::{
     address::Place,
     cluster::Cluster,
     connection::{Attempt, Connection, Effect},
+    history::{Branch, History},
     listener::Listener,
     reply::{Reply, number},
     scripts::{Script, Scripts},
@@ -69,7 +71,7 @@ impl fmt::Debug for RedisRooms {
 
 /// What keeps the rooms.
 enum Servers {
-    One(Connection, Listener),
+    One(Connection, Listener, Arc<History>),
     Cluster(Cluster),
 }
 
@@ -81,6 +83,22 @@ impl Servers {
         match self {
             Self::One(..) => true,
             Self::Cluster(cluster) => cluster.is_steady(code),
+        }
+    }
+
+    /// The server that keeps this room tells this history.
+    fn tell(&self, code: RoomCode, branch: &Branch, now: u64) {
+        match self {
+            Self::One(_, _, history) => history.is(branch, now),
+            Self::Cluster(cluster) => cluster.tell(code, branch, now),
+        }
+    }
+
+    /// From where a reader of the room can be served.
+    fn trusted(&self, code: RoomCode, since: Since) -> Since {
+        match self {
+            Self::One(_, _, history) => history.trusted(since),
+            Self::Cluster(cluster) => cluster.trusted(code, since),
         }
     }
 }
@@ -95,10 +113,14 @@ impl RedisRooms {
         stop: CancellationToken,
     ) -> Self {
         let servers = match address.0 {
-            Place::Server(server) => Servers::One(
-                Connection::open(server.clone(), stop.clone()),
-                Listener::open(server, sink, stop),
-            ),
+            Place::Server(server) => {
+                let history = Arc::new(History::default());
+                Servers::One(
+                    Connection::open(server.clone(), history.clone(), stop.clone()),
+                    Listener::open(server, history.clone(), sink, stop),
+                    history,
+                )
+            }
             Place::Cluster(seeds) => Servers::Cluster(Cluster::open(seeds, sink, stop)),
         };
         Self {
@@ -151,8 +173,41 @@ impl RedisRooms {
         };
         let mut attempt = Attempt::new(effect);
         match &self.servers {
-            Servers::One(connection, _) => connection.attempt(&mut attempt, call).await,
+            Servers::One(connection, ..) => connection.attempt(&mut attempt, call).await,
             Servers::Cluster(cluster) => cluster.run(&mut attempt, key, call).await,
+        }
+    }
+
+    /// Calls a script that reads since a position, from one that can be trusted; once
+    /// more where a failover was noticed meanwhile. Its arguments end with the limit
+    /// of messages.
+    async fn call_since(
+        &self,
+        effect: Effect,
+        script: &Script,
+        code: RoomCode,
+        since: Since,
+        leading: &[&str],
+        message_limit: usize,
+    ) -> Result<Value, RepositoryError> {
+        let keys = keys::of_room(code, None);
+        let limit = message_limit.to_string();
+        let mut trusted = self.servers.trusted(code, since);
+        loop {
+            let (mode, epoch, revision) = since_arguments(trusted);
+            let mut arguments = leading.to_vec();
+            arguments.extend([mode, &epoch, &revision, &limit]);
+            let value = self.call(effect, script, &keys, &arguments).await?;
+            // The read itself says which history it has read.
+            if let Some((branch, now)) = Branch::told(&value) {
+                self.servers.tell(code, &branch, now);
+            }
+            let still_trusted = self.servers.trusted(code, trusted);
+            if still_trusted == trusted {
+                return Ok(value);
+            }
+            // What is not trusted is read whole, so this ends with the second time.
+            trusted = still_trusted;
         }
     }
 
@@ -438,8 +493,6 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn join(&self, join: &Join) -> Answer<CatchUp> {
-        let keys = keys::of_room(join.code, None);
-        let (mode, epoch, revision) = since_arguments(join.since);
         // A user whom a backend let in without a session stays until it lets them go.
         let (mut lease, mut due) = (String::new(), None);
         if !join.session.is_unnamed() {
@@ -447,19 +500,21 @@ impl RoomRepository for RedisRooms {
             // Before the session exists, so that none is ever without its entry.
             due = Some(self.note_due(&[(join.code, join.session.clone())]).await?);
         }
-        let limit = join.message_limit.to_string();
-        let arguments = [
+        let leading = [
             join.session.as_str(),
             join.participant.user_id.as_str(),
             join.participant.username.as_str(),
             &lease,
-            mode,
-            &epoch,
-            &revision,
-            &limit,
         ];
         let value = self
-            .call(Effect::Repeatable, &self.scripts.join, &keys, &arguments)
+            .call_since(
+                Effect::Repeatable,
+                &self.scripts.join,
+                join.code,
+                join.since,
+                &leading,
+                join.message_limit,
+            )
             .await?;
         let (_, mut reply) = match Reply::decided(value)? {
             Ok(decided) => decided,
@@ -686,12 +741,15 @@ impl RoomRepository for RedisRooms {
         since: Since,
         message_limit: usize,
     ) -> Answer<CatchUp> {
-        let keys = keys::of_room(code, None);
-        let (mode, epoch, revision) = since_arguments(since);
-        let limit = message_limit.to_string();
-        let arguments = [mode, &epoch, &revision, &limit];
         let value = self
-            .call(Effect::Read, &self.scripts.catch_up, &keys, &arguments)
+            .call_since(
+                Effect::Read,
+                &self.scripts.catch_up,
+                code,
+                since,
+                &[],
+                message_limit,
+            )
             .await?;
         let (_, mut reply) = match Reply::decided(value)? {
             Ok(decided) => decided,
@@ -748,28 +806,28 @@ impl RoomRepository for RedisRooms {
 
     async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError> {
         match &self.servers {
-            Servers::One(_, listener) => listener.listen(code).await,
+            Servers::One(_, listener, _) => listener.listen(code).await,
             Servers::Cluster(cluster) => cluster.listen(code).await,
         }
     }
 
     fn unlisten(&self, code: RoomCode) {
         match &self.servers {
-            Servers::One(_, listener) => listener.unlisten(code),
+            Servers::One(_, listener, _) => listener.unlisten(code),
             Servers::Cluster(cluster) => cluster.unlisten(code),
         }
     }
 
     async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError> {
         match &self.servers {
-            Servers::One(_, listener) => listener.settle().await,
+            Servers::One(_, listener, _) => listener.settle().await,
             Servers::Cluster(cluster) => cluster.settle(code).await,
         }
     }
 
     fn availability(&self) -> watch::Receiver<bool> {
         match &self.servers {
-            Servers::One(connection, _) => connection.availability(),
+            Servers::One(connection, ..) => connection.availability(),
             Servers::Cluster(cluster) => cluster.availability(),
         }
     }

@@ -5,4 +5,4 @@ if not epoch then
   return { 'gone' }
 end
 
-return { 'ok', snapshot(unpack(ARGV)) }
+return { 'ok', snapshot(unpack(ARGV)), history(ARGV[1]), text(now) }

@@ -72,4 +72,4 @@ else
   renew({ lease_end, session })
 end
 
-return { 'ok', snapshot(mode, after_epoch, after_revision, limit) }
+return { 'ok', snapshot(mode, after_epoch, after_revision, limit), history(mode), text(now) }

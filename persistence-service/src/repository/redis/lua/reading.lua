@@ -33,6 +33,19 @@ local function elements_after(revision)
   return pairs_of
 end
 
+-- What the server says of its history where somebody reads on from a position,
+-- which may be of another one; else, and where that may not be asked, nothing.
+local function history(mode)
+  if mode ~= 'after' then
+    return ''
+  end
+  local told = redis.pcall('INFO', 'replication')
+  if type(told) ~= 'string' then
+    return ''
+  end
+  return told
+end
+
 -- All of the room at this instant, or what changed in it after a position.
 --
 -- `mode` is 'fresh' (the newest messages and the whole board), 'now' (neither)
