@@ -109,7 +109,7 @@ impl App {
             sockets = self.io.sockets().len(),
             "edge-gateway: draining: sockets are told"
         );
-        Gateway::tell_draining(&self.io);
+        self.gateway.tell_draining(&self.io);
         sleep(FAREWELL).await;
         stop_accepting.cancel();
         if accepting.await.is_err() {

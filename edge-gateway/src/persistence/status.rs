@@ -37,13 +37,16 @@ pub(super) fn classify(status: &Status) -> Failure {
         return Failure::NotSent(status.message().to_owned());
     }
     let problem = || format!("{}: {}", status.code(), status.message());
+    // What the service says has no source: this is of the transport, whatever its code. A
+    // connection that the service ended because too many calls were given up, for one, is a
+    // "resource exhausted".
+    if status.source().is_some() {
+        return Failure::Lost(problem());
+    }
     match status.code() {
         // The service refused it before it looked at it, as one that is stopping does.
-        Code::Unavailable if status.source().is_none() => Failure::NotSent(problem()),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-            Failure::Lost(problem())
-        }
-        Code::Internal if status.source().is_some() => Failure::Lost(problem()),
+        Code::Unavailable => Failure::NotSent(problem()),
+        Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => Failure::Lost(problem()),
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
@@ -140,7 +143,7 @@ fn never_connected(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, time::Duration};
+    use std::{collections::HashMap, sync::Arc, time::Duration};
 
     use tonic_types::ErrorDetails;
 
@@ -217,6 +220,9 @@ mod tests {
             classify(&Status::cancelled("Timeout expired")),
             Failure::Lost(_)
         ));
+        let mut calm = Status::resource_exhausted("h2 protocol error");
+        calm.set_source(Arc::new(std::io::Error::other("GOAWAY")));
+        assert!(matches!(classify(&calm), Failure::Lost(_)));
         assert!(matches!(
             classify(&Status::unimplemented("")),
             Failure::Broken(_)

@@ -16,7 +16,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -107,6 +107,8 @@ pub(crate) struct Gateway {
     tasks: TaskTracker,
     leaving: Arc<Semaphore>,
     leases: Leases,
+    /// Whether this gateway goes away.
+    draining: Arc<AtomicBool>,
     /// Cancelled when sessions are to take no more events.
     stopping: CancellationToken,
     /// This gateway's name in session ids: another process's sockets are others.
@@ -123,6 +125,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             leaving: Arc::new(Semaphore::new(LEAVES_AT_ONCE)),
             leases: Leases::default(),
+            draining: Arc::default(),
             stopping: CancellationToken::new(),
             instance: Uuid::new_v4().simple().to_string()[..16].into(),
             next_key: Arc::new(AtomicU64::new(1)),
@@ -176,6 +179,9 @@ impl Gateway {
         let Some(queue) = queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
+        if self.draining.load(Ordering::SeqCst) {
+            bid_farewell(&socket);
+        }
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let session = Session {
             id: format!("{}:{}:{key}", self.instance, socket.id),
@@ -226,12 +232,11 @@ impl Gateway {
     }
 
     /// Tells every socket that this gateway goes away, and when to come back.
-    pub(crate) fn tell_draining(io: &SocketIo) {
+    pub(crate) fn tell_draining(&self, io: &SocketIo) {
+        // First this, so that a socket that connects meanwhile is told at least once.
+        self.draining.store(true, Ordering::SeqCst);
         for socket in io.sockets() {
-            let retry_after_ms = rand::rng().random_range(100..RECONNECT_WITHIN_MS);
-            let packet = payload::draining(retry_after_ms);
-            // One that cannot take it is closed in a moment anyhow.
-            let _ = socket.emit(packet.event().name(), &(packet.arguments().0,));
+            bid_farewell(&socket);
         }
     }
 
@@ -248,6 +253,14 @@ impl Gateway {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Tells a socket that this gateway goes away.
+fn bid_farewell(socket: &SocketRef) {
+    let retry_after_ms = rand::rng().random_range(100..RECONNECT_WITHIN_MS);
+    let packet = payload::draining(retry_after_ms);
+    // One that cannot take it is closed in a moment anyhow.
+    let _ = socket.emit(packet.event().name(), &(packet.arguments().0,));
 }
 
 /// What a socket is given before it is connected.

@@ -126,14 +126,18 @@ impl Session {
             // Given up half-way these would leave a member behind whom nobody knows; they
             // keep to the time themselves.
             ClientEvent::Join | ClientEvent::Leave => serving.await,
-            ClientEvent::ChatMessage
-            | ClientEvent::WhiteboardChange
-            | ClientEvent::Typing
+            ClientEvent::ChatMessage | ClientEvent::WhiteboardChange => {
+                timeout_at(answer_by, serving)
+                    .await
+                    .unwrap_or(Err(Error::OutcomeUnknown))
+            }
+            // Nothing is stored, so there is no outcome to wonder about.
+            ClientEvent::Typing
             | ClientEvent::StopTyping
             | ClientEvent::Pointer
             | ClientEvent::Unknown => timeout_at(answer_by, serving)
                 .await
-                .unwrap_or(Err(Error::OutcomeUnknown)),
+                .unwrap_or(Err(Error::StoreUnavailable)),
         }
     }
 

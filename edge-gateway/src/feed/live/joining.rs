@@ -209,6 +209,7 @@ impl LiveRoom {
             last_change: 0,
             news_due: false,
             news_told: None,
+            reset: None,
             board_due: None,
         };
         self.follow_up(key, &mut member);

@@ -107,6 +107,8 @@ struct Member {
     news_due: bool,
     /// When it was last told such a board.
     news_told: Option<Instant>,
+    /// When it was told everything anew.
+    reset: Option<Instant>,
     /// It is to get the whole board; holds the revision before the first change in it.
     board_due: Option<u64>,
 }
@@ -356,13 +358,14 @@ impl LiveRoom {
                     board.apply(elements.iter());
                 }
                 let author = stored.session_id.as_str();
+                let sees = |member: &Member| {
+                    member.session_id != author || member.may_have_lost_its_own(now)
+                };
                 self.tell(packet.clone(), |member| {
-                    member.sync == Sync::Delta && member.session_id != author
+                    member.sync == Sync::Delta && sees(member)
                 });
                 let step = payload::room_position(&self.room, stored.step());
-                self.tell(step, |member| {
-                    member.sync == Sync::Delta && member.session_id == author
-                });
+                self.tell(step, |member| member.sync == Sync::Delta && !sees(member));
                 self.all_are_at(stored.position.revision);
                 self.boards_are_due(now, author, stored.previous);
             }

@@ -14,7 +14,18 @@ use crate::{
 /// How long a board may be on its way while its reader draws: a long round trip.
 const CROSSING: Duration = Duration::from_millis(250);
 
+/// How long after a reset a change may come in its turn that was answered before: longer
+/// than any change takes.
+const CROSSING_RESET: Duration = Duration::from_secs(5);
+
 impl Member {
+    /// Whether a reset may have taken a change of its own from sight: one that was answered
+    /// before it, and comes in its turn after it. What came of it is told it then.
+    pub(super) fn may_have_lost_its_own(&self, now: Now) -> bool {
+        self.reset
+            .is_some_and(|reset| now.instant.saturating_duration_since(reset) < CROSSING_RESET)
+    }
+
     /// Whether a board with changes of others may have crossed its own change on the wire: it
     /// replaces the scene, and the change that was drawn before is not in it. This side
     /// cannot see what crossed, so whatever was told lately may have.

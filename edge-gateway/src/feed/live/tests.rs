@@ -484,6 +484,23 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
 }
 
 #[test]
+fn a_change_that_was_answered_before_a_reset_and_comes_after_it_is_shown_to_its_author() {
+    let mut room = Room::new();
+    room.member(1, Sync::Delta);
+    let everything = proto::CaughtUp {
+        reset: true,
+        ..caught_up(10)
+    };
+    room.live.on_caught_up(room.now, everything);
+    room.told();
+    room.draws(1, "own");
+    assert_eq!(room.told(), ["1 whiteboard-update 20<10 [own]"]);
+    room.wait(5_000);
+    room.draws(1, "later");
+    assert_eq!(room.told(), ["1 room:position 30<20"]);
+}
+
+#[test]
 fn another_epoch_ends_the_room_and_moves_nobody() {
     let mut room = Room::new();
     room.member(1, Sync::Delta);
