@@ -50,7 +50,8 @@ test:
 bench: build
 	@bash tests/scripts/bench.sh
 
-# A minute of fuzzing, then the black-box tests SOAK_ROUNDS times (3).
+# A minute of fuzzing, then every fault, alone and mixed, for SOAK_MINUTES (20). What
+# fails prints SEED and EPISODE, with which it is played again.
 soak: build
 	@bash tests/scripts/soak.sh
 

@@ -43,7 +43,7 @@ test("an empty room that nobody watches expires too", async () => {
   await gone(code);
 });
 
-test("each activity refreshes every key of the room to one instant", async () => {
+test("P5: each activity refreshes every key of the room to one instant", async () => {
   const { code } = await keeper.room();
   const member = await keeper.joined(code);
   await member.say(code, "one");

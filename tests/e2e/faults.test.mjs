@@ -10,7 +10,7 @@ import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
 for (const transport of ["websocket", "polling"]) {
-  test(`over ${transport}, everything acknowledged is there after kill -9 of all`, async () => {
+  test(`P1: over ${transport}, everything acknowledged is there after kill -9 of all`, async () => {
     const keeper = await Roomkeeper.start();
     const room = await keeper.room({ name: "Kept" });
     const { code } = room;

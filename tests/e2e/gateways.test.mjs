@@ -32,7 +32,7 @@ test("a member on one gateway hears a member on the other", async () => {
   assert.deepEqual(await keeper.messages(code, 0), await keeper.messages(code, 1));
 });
 
-test("the 120 messages of members on both gateways come to all in one order", async () => {
+test("P6: the 120 messages of members on both gateways come to all in one order", async () => {
   const { code } = await keeper.room();
   const members = await Promise.all([0, 1, 0, 1].map((gateway, n) =>
     keeper.joined(code, { gateway, transport: n < 2 ? "websocket" : "polling" })));

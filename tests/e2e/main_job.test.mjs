@@ -11,7 +11,7 @@ const keeper = await Roomkeeper.start();
 
 for (const transport of ["websocket", "polling"]) {
   describe(`over ${transport}`, () => {
-    test("a late joiner gets exactly the newest 50 of 120 messages, oldest first", async () => {
+    test("P4: a late joiner gets exactly the newest 50 of 120 messages, oldest first", async () => {
       const { code } = await keeper.room();
       const author = await keeper.joined(code, { transport });
       for (let n = 1; n <= 120; n += 1) await author.say(code, `message ${n}`);

@@ -10,7 +10,7 @@ import { until } from "../harness/until.mjs";
 
 const keeper = await Roomkeeper.start({ services: 2, gateways: 2 });
 
-test("joining a hundred times while others talk leaves no gap and repeats nothing", async () => {
+test("P8: joining a hundred times while others talk leaves no gap and repeats nothing", async () => {
   const { code } = await keeper.room({ maxParticipants: 200 });
   const talkers = await Promise.all([0, 1].map((gateway) => keeper.joined(code, { gateway })));
   let talking = true;
@@ -92,7 +92,7 @@ test("the chain of previous never breaks with drawing, talking, joins and leaves
   }
 });
 
-test("full and delta clients on both gateways end with the stored board", async () => {
+test("P9: full and delta clients on both gateways end with the stored board", async () => {
   const { code } = await keeper.room({ maxParticipants: 20 });
   const members = await Promise.all(Array.from({ length: 6 }, (_, n) =>
     keeper.joined(code, { gateway: n % 2, sync: n % 3 ? "delta" : undefined })));

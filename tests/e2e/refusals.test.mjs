@@ -197,7 +197,7 @@ for (const transport of ["websocket", "polling"]) {
       }
     });
 
-    test("one bad element refuses the whole change", async () => {
+    test("P10: one bad element refuses the whole change", async () => {
       const { code } = await keeper.room();
       const member = await keeper.joined(code, { transport });
       const { id, type, version, versionNonce } = element("bad");

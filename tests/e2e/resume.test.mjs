@@ -121,7 +121,7 @@ test("a deleted room is not resumed", async () => {
   );
 });
 
-test("a delta client that comes and goes while others write ends with all there is", async () => {
+test("P7: a delta client that comes and goes while others write ends with all there is", async () => {
   const { code } = await keeper.room();
   const author = await keeper.joined(code, { sync: "delta" });
   let writing = true;
@@ -165,7 +165,7 @@ test("a delta client that comes and goes while others write ends with all there 
   for (const one of board) assert.deepEqual(scene.get(one.id), one);
 });
 
-test("a repeated requestId returns the first message and delivers nothing twice", async () => {
+test("P3: a repeated requestId returns the first message and delivers nothing twice", async () => {
   const { code } = await keeper.room();
   const author = await keeper.joined(code, { sync: "delta" });
   const requestId = randomUUID();

@@ -35,7 +35,7 @@ for (const [how, away, back] of [
   ["killed", () => keeper.redis.kill(), () => keeper.redis.restart()],
   ["silent", () => keeper.redis.signal("SIGSTOP"), () => keeper.redis.signal("SIGCONT")],
 ]) {
-  test(`with Redis ${how}, requests are refused promptly, sockets stay, and it recovers by itself`, async () => {
+  test(`P12: with Redis ${how}, requests are refused promptly, sockets stay, and it recovers by itself`, async () => {
     const { code } = await keeper.room();
     const member = await keeper.joined(code, { sync: "delta" });
     const other = await keeper.joined(code);

@@ -78,6 +78,10 @@ export class Program {
     });
   }
 
+  get isRunning() {
+    return running.has(this);
+  }
+
   get pid() {
     return this.#child.pid;
   }

@@ -110,6 +110,27 @@ export class Redis {
     return byInstant;
   }
 
+  async #replication() {
+    const text = await this.command("INFO", "replication");
+    return Object.fromEntries(text.split("\r\n").map((line) => line.split(":")));
+  }
+
+  /** Resolves when this replica has everything that its master had a moment ago. */
+  isInStepWithItsMaster() {
+    return until("the replica is in step", async () => {
+      const { master_link_status: link, master_sync_in_progress: syncing } = await this.#replication();
+      return link === "up" && syncing === "0";
+    });
+  }
+
+  /** Resolves when this replica has every byte of a master that takes no writes now. */
+  hasAllOf(master) {
+    return until("the replica has everything", async () => {
+      const [there, here] = await Promise.all([master.#replication(), this.#replication()]);
+      return there.master_repl_offset === here.master_repl_offset;
+    });
+  }
+
   signal(name) {
     this.#program.signal(name);
   }

@@ -92,9 +92,10 @@ export class Roomkeeper {
   /**
    * `options`: `store` (see STORE); `services` and `gateways` (how many), `redis`
    * (settings), `env` of both programs, `serviceEnv`, `gatewayEnv`; `redisUrl`, a
-   * function of the Redis that says what the services get instead of its own
-   * address; `expected`: patterns of log lines of level ERROR that are as they
-   * should be.
+   * function of the Redis and a service's number that says what that service gets
+   * instead of its own address, and `serviceUrl`, one of a service's address, a
+   * gateway's number and the service's that says what that gateway gets;
+   * `expected`: patterns of log lines of level ERROR that are as they should be.
    *
    * The embedded store serves one service, so there is one however many are
    * wanted, `redis` is undefined, and `data` is its folder.
@@ -121,17 +122,14 @@ export class Roomkeeper {
 
   async #start(options) {
     this.#expected = options.expected ?? [];
-    let services = options.services ?? 1;
-    const store = {};
-    if ((options.store ?? STORE) === "redis") {
-      this.redis = await Redis.start(options.redis);
-      store.REDIS_URL = (await options.redisUrl?.(this.redis)) ?? this.redis.url;
-    } else {
-      this.data = temporaryFolder();
-      store.PERSISTENCE_DATA_DIR = this.data;
-      services = 1;
-    }
+    const kept = options.store ?? STORE;
+    if (kept === "redis") this.redis = await Redis.start(options.redis);
+    else this.data = temporaryFolder();
+    const services = kept === "redis" ? options.services ?? 1 : 1;
     for (let n = 0; n < services; n += 1) {
+      const store = this.redis
+        ? { REDIS_URL: (await options.redisUrl?.(this.redis, n)) ?? this.redis.url }
+        : { PERSISTENCE_DATA_DIR: this.data };
       this.services.push(
         new Service(await freePort(), { ...store, ...options.env, ...options.serviceEnv }),
       );
@@ -139,7 +137,9 @@ export class Roomkeeper {
     for (let n = 0; n < (options.gateways ?? 1); n += 1) {
       const all = this.services.map(({ address }) => address);
       const mine = n % all.length;
-      const urls = options.shared ? [...all.slice(mine), ...all.slice(0, mine)] : [all[mine]];
+      const numbers = options.shared ? all.map((_, s) => (mine + s) % all.length) : [mine];
+      const urls = await Promise.all(
+        numbers.map(async (s) => (await options.serviceUrl?.(all[s], n, s)) ?? all[s]));
       this.gateways.push(
         new Gateway(await freePort(), {
           GATEWAY_PERSISTENCE_URL: urls.join(","),

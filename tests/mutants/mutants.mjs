@@ -1,0 +1,126 @@
+// The mutants: what each changes, and which tests of the suite are to find it.
+//
+// `edits` replace a text that must be in its file exactly once: where the code has moved
+// on, the mutant is an error and not silently something else.
+
+const LUA = "persistence-service/src/repository/redis/lua/";
+const REDIS = "persistence-service/src/repository/redis/mod.rs";
+const WATCH = "persistence-service/src/feed/watch.rs";
+const LIVE = "edge-gateway/src/feed/live/mod.rs";
+
+export const MUTANTS = [
+  {
+    name: "acknowledge before the write",
+    file: "kills.test.mjs",
+    tests: "Redis killed, appendfsync everysec",
+    edits: [
+      {
+        file: "persistence-service/src/rooms/chat.rs",
+        find: "        Ok(self.repository.save_message(&message).await??)",
+        replace: `        let repository = self.repository.clone();
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        let copy = message.clone();
+        tokio::spawn(async move {
+            drop(answered.send(repository.save_message(&copy).await));
+        });
+        // Whoever waits longer than a moment is told that it is done.
+        match tokio::time::timeout(std::time::Duration::from_millis(20), answer).await {
+            Ok(Ok(Ok(saved))) => Ok(saved?),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => {
+                let author = message.author.username.as_str().to_owned();
+                Ok(SavedMessage {
+                    message: message.stored(message.request.id.id, author, 1),
+                    epoch: 1,
+                    duplicate: false,
+                })
+            }
+        }`,
+      },
+    ],
+  },
+  {
+    name: "no gap check",
+    file: "network.test.mjs",
+    tests: "events lost on their way from Redis",
+    edits: [
+      {
+        file: WATCH,
+        find: "if event.previous == known.revision && next.revision > known.revision {",
+        replace: "if next.revision > known.revision {",
+      },
+      {
+        file: LIVE,
+        find: `} else if stored.previous == position.revision
+                    && stored.position.revision > position.revision`,
+        replace: "} else if stored.position.revision > position.revision",
+      },
+    ],
+  },
+  {
+    name: "LTRIM to 99",
+    file: "crowds.test.mjs",
+    tests: "sends repeated and in another order",
+    edits: [{
+      file: `${LUA}save_message.lua`,
+      find: "redis.call('LTRIM', messages_key, 0, limit - 1)",
+      replace: "redis.call('LTRIM', messages_key, 0, limit - 2)",
+    }],
+  },
+  {
+    name: "publish before the write",
+    file: "redis.test.mjs",
+    tests: "maxmemory reached",
+    edits: [
+      {
+        file: `${LUA}save_message.lua`,
+        find: "publish('message', revision, last_text, instant, session, { message })\n",
+        replace: "",
+      },
+      {
+        file: `${LUA}save_message.lua`,
+        find: "if dropped then\n",
+        replace: "publish('message', revision, last_text, instant, session, { message })\nif dropped then\n",
+      },
+    ],
+  },
+  {
+    name: "no lease re-check",
+    file: "leases.test.mjs",
+    tests: "the index of leases out of date",
+    edits: [{
+      file: `${LUA}expire_session.lua`,
+      find: "if left > 0 then",
+      replace: "if false then",
+    }],
+  },
+  {
+    name: "subscribe after the read",
+    file: "network.test.mjs",
+    tests: "a message while its room begins to be watched again",
+    edits: [
+      {
+        file: WATCH,
+        find: "        self.hub.repository.listen(self.code).await?;\n",
+        replace: "",
+      },
+      {
+        file: WATCH,
+        find: "        self.hub.catch_ups.read(self.code, since).await\n",
+        replace: `        let read = self.hub.catch_ups.read(self.code, since).await;
+        self.hub.repository.listen(self.code).await?;
+        read
+`,
+      },
+    ],
+  },
+  {
+    name: "version tie accepted",
+    file: "crowds.test.mjs",
+    tests: "sends repeated and in another order",
+    edits: [{
+      file: `${LUA}save_whiteboard.lua`,
+      find: "(version == old_version and nonce < old_nonce)",
+      replace: "(version == old_version and nonce <= old_nonce)",
+    }],
+  },
+];
