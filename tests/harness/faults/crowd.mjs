@@ -346,10 +346,10 @@ export class Crowd {
 
   /** Resolves when nothing is under way and every write has its outcome. */
   settled(deadline) {
-    return until("every write has its outcome", () =>
-      this.open().every((tab) => tab.state === "over" || (tab.isIn && tab.pending.size === 0 && tab.outstanding === 0)),
-    deadline).catch((error) => {
-      const busy = this.open().filter((tab) => tab.pending.size > 0 || tab.outstanding > 0).map((tab) =>
+    const isSettled = (tab) =>
+      tab.state === "over" || (tab.isIn && tab.pending.size === 0 && tab.outstanding === 0);
+    return until("every write has its outcome", () => this.open().every(isSettled), deadline).catch((error) => {
+      const busy = this.open().filter((tab) => !isSettled(tab)).map((tab) =>
         `${tab.name} (${tab.state}, ${tab.outstanding} under way): ${[...tab.pending].map(({ event, attempts }) =>
           `${event} ${JSON.stringify(attempts.at(-1)?.answer)?.slice(0, 100)}`)}`);
       throw new Error(`${error.message}: ${busy.join("; ")}`);
