@@ -1,4 +1,4 @@
-//! Values that browsers send, valid by construction: section 1 of the contract, "Values".
+//! Values that browsers send, valid by construction.
 //!
 //! Lengths count Unicode scalar values.
 

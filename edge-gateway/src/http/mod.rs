@@ -1,4 +1,4 @@
-//! The HTTP side: the routes of section 3 of the contract, in one screen.
+//! The HTTP side: all its routes, in one screen.
 
 mod answer;
 mod origin;
