@@ -33,7 +33,7 @@ const health = async () => {
 
 for (const [how, away, back] of [
   ["killed", () => keeper.redis.kill(), () => keeper.redis.restart()],
-  ["silent", () => keeper.redis.signal("SIGSTOP"), () => keeper.redis.signal("SIGCONT")],
+  ["silent", () => keeper.redis.freeze(), () => keeper.redis.signal("SIGCONT")],
 ]) {
   test(`P12: with Redis ${how}, requests are refused promptly, sockets stay, and it recovers by itself`, async () => {
     const { code } = await keeper.room();
@@ -95,7 +95,7 @@ for (const [what, program] of [["Redis", keeper.redis], ["the service", keeper.s
     const { code } = await keeper.room();
     const member = await keeper.joined(code);
     await member.say(code, "before");
-    program.signal("SIGSTOP");
+    await program.freeze();
     const answers = await promptly("all ten", Promise.all(Array.from({ length: 10 }, (_, n) =>
       member.ask("chat:message", { roomId: code, message: `${n}` })))).finally(() =>
       program.signal("SIGCONT"));

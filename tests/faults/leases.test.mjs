@@ -30,7 +30,7 @@ row("an outage longer than a lease", async () => {
   for (const member of [witness, other]) {
     await member.next("presence:update", (list) => list.length === 5);
   }
-  keeper.redis.signal("SIGSTOP");
+  await keeper.redis.freeze();
   await hold(LEASE + 4_000, "so long that every lease has passed");
   // A gateway dies meanwhile: that its people are ended shows that sessions are ended again.
   await keeper.gateways[1].program.kill();

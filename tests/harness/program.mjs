@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { within } from "./until.mjs";
+import { until, within } from "./until.mjs";
 
 const running = new Set();
 const folders = new Set();
@@ -93,6 +93,19 @@ export class Program {
 
   signal(name) {
     if (running.has(this)) this.#child.kill(name);
+  }
+
+  /**
+   * Stops it as it is, until SIGCONT, and resolves when it stands still: a thread
+   * that runs on another core goes on for a moment, and could still answer.
+   */
+  async freeze() {
+    this.signal("SIGSTOP");
+    // Only Linux tells of each thread; elsewhere the signal must do.
+    if (!existsSync("/proc/self/task")) return;
+    const tasks = `/proc/${this.pid}/task`;
+    await until(`${this.name} stands still`, () => readdirSync(tasks).every((task) =>
+      /\) T /.test(readFileSync(`${tasks}/${task}/stat`, "latin1"))));
   }
 
   /** Asks it to stop, as a supervisor does, and expects a clean end. */

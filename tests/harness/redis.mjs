@@ -135,6 +135,11 @@ export class Redis {
     this.#program.signal(name);
   }
 
+  /** Stops it as it is, until SIGCONT. */
+  async freeze() {
+    await this.#program.freeze();
+  }
+
   async kill() {
     await this.#program.kill();
   }

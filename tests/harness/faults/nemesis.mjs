@@ -68,7 +68,7 @@ export const redisStopped = (seconds) => ({
   name: `Redis stopped for ${seconds} s`,
   touches: ["redis"],
   lasts: seconds * 1000,
-  start: ({ keeper }) => keeper.redis.signal("SIGSTOP"),
+  start: ({ keeper }) => keeper.redis.freeze(),
   heal: ({ keeper }) => keeper.redis.signal("SIGCONT"),
 });
 
@@ -78,9 +78,9 @@ export const serviceStopped = (seconds) => ({
   touches: ["services"],
   lasts: seconds * 1000,
   detaches: seconds > 10,
-  start({ keeper }, random) {
+  async start({ keeper }, random) {
     const { program } = pick(random, keeper.services);
-    program.signal("SIGSTOP");
+    await program.freeze();
     return program;
   },
   heal: (_, program) => program.signal("SIGCONT"),
@@ -93,9 +93,9 @@ export const gatewayStopped = (seconds) => ({
   lasts: seconds * 1000,
   freezes: true,
   detaches: seconds > 10,
-  start({ keeper }, random) {
+  async start({ keeper }, random) {
     const { program } = pick(random, keeper.gateways);
-    program.signal("SIGSTOP");
+    await program.freeze();
     return program;
   },
   heal: (_, program) => program.signal("SIGCONT"),
