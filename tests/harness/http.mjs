@@ -14,7 +14,7 @@ export function request(url, { method = "GET", headers = {}, body } = {}) {
     const outgoing = http.request(url, { method, agent: false, timeout: 15_000 }, (incoming) => {
       const chunks = [];
       incoming.on("data", (chunk) => chunks.push(chunk));
-      incoming.once("error", reject);
+      incoming.once("error", (error) => reject(new Error(`${method} ${url}: ${error.message}`)));
       incoming.once("end", () => {
         const answer = Buffer.concat(chunks).toString("utf8");
         resolve({

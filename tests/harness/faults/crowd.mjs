@@ -105,8 +105,8 @@ export class Crowd {
     return tab;
   }
 
-  complain(rule, text) {
-    this.complaints.push({ rule, text });
+  complain(rule, text, room) {
+    this.complaints.push({ rule, text, room });
   }
 
   /** The tabs that are open. */
@@ -164,10 +164,10 @@ export class Crowd {
     // A request has one outcome, however often it is asked.
     const [first, again] = [op.answer, answer].map(({ duplicate, ...rest }) => JSON.stringify(rest));
     if (op.request.requestId && first !== again) {
-      this.complain("retry", `a request was answered ${first}, and then ${again}`);
+      this.complain("retry", `a request was answered ${first}, and then ${again}`, op.room);
     }
     if (op.request.requestId && !op.answer.duplicate && !answer.duplicate) {
-      this.complain("retry", `a request was done twice: ${JSON.stringify(op.request).slice(0, 300)}`);
+      this.complain("retry", `a request was done twice: ${JSON.stringify(op.request).slice(0, 300)}`, op.room);
     }
   }
 

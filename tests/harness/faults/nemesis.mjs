@@ -315,17 +315,27 @@ export const gatewaysKilled = {
   heal: ({ keeper }) => keeper.gateways.forEach(({ program }) => program.start()),
 };
 
+// The last entry of the index when all are due: a session of a room that there is not.
+const NOBODY = "999999:nobody";
+
+const nobodyIsForgotten = (redis) =>
+  until("a service looks through the index", async () =>
+    (await redis.command("ZSCORE", "sessions:due", NOBODY)) === null, 60_000);
+
 /** Every entry of the index of leases says that the lease has passed. */
 export const indexOfLeasesStale = {
   name: "the index of leases out of date",
-  touches: ["redis"],
-  lasts: 4_000,
-  async start({ keeper }) {
-    const members = await keeper.redis.command("ZRANGE", "sessions:due", "0", "-1");
-    if (members.length === 0) return;
-    await keeper.redis.command("ZADD", "sessions:due", ...members.flatMap((member) => ["1", member]));
+  touches: ALL,
+  lasts: 0,
+  async start({ keeper: { redis } }) {
+    // Services end nobody for a while after they have lost the store: only when they have
+    // begun again is what is done to the index looked at before it is renewed.
+    await redis.command("ZADD", "sessions:due", "1", NOBODY);
+    await nobodyIsForgotten(redis);
+    const members = await redis.command("ZRANGE", "sessions:due", "0", "-1");
+    await redis.command("ZADD", "sessions:due", ...[...members, NOBODY].flatMap((member) => ["1", member]));
   },
-  heal() {},
+  heal: ({ keeper: { redis } }) => nobodyIsForgotten(redis),
 };
 
 /** One gateway after the other, and one service after the other, is replaced. */

@@ -236,7 +236,7 @@ export class Tab {
     } else if (!op.request.requestId) {
       // It cannot be repeated, for good or ill.
       owner.pending.delete(op);
-    } else if (answer.code !== "NO_ANSWER") {
+    } else {
       owner.#retry(op);
     }
   }
