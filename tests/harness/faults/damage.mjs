@@ -65,10 +65,12 @@ export const wrongType = {
 // A field of the room's own hash, which is kept aside meanwhile.
 const field = (name) => ({
   key: "",
-  damage: async (redis, key) => {
-    const value = await redis.command("HGET", key, name);
-    await redis.command("HSET", key, name, "garbage");
-    return value;
+  async damage(redis, key) {
+    // One transaction, so that what is kept aside is what was there last.
+    const answers = await redis.pipeline([
+      ["MULTI"], ["HGET", key, name], ["HSET", key, name, "garbage"], ["EXEC"],
+    ]);
+    return answers.at(-1)[0];
   },
   mend: (redis, key, value) => redis.command("HSET", key, name, value),
 });
