@@ -11,9 +11,9 @@ const stage = isListing ? undefined : await Stage.start();
 row("Redis killed, appendfsync everysec", () => stage.play([nemesis.redisKilled, nemesis.redisKilled]));
 
 row("Redis killed, appendfsync always", async () => {
-  await stage.keeper.redis.command("CONFIG", "SET", "appendfsync", "always");
+  await stage.keeper.redis.configure("appendfsync", "always");
   await stage.play([nemesis.redisKilled, nemesis.redisKilled]);
-  await stage.keeper.redis.command("CONFIG", "SET", "appendfsync", "everysec");
+  await stage.keeper.redis.configure("appendfsync", "everysec");
 });
 
 // Fast enough that there always is a write half-way.

@@ -9,6 +9,7 @@ import { until } from "./until.mjs";
 /** A redis-server on loopback with its append-only file in a folder of its own. */
 export class Redis {
   #program;
+  #args;
 
   static async start(options = {}) {
     const redis = new Redis();
@@ -24,10 +25,11 @@ export class Redis {
       "maxmemory-policy": "noeviction",
       ...options,
     };
+    redis.#args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
     redis.#program = new Program({
       name: "redis-server",
       command: "redis-server",
-      args: Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]),
+      args: redis.#args,
       env: { PATH: process.env.PATH },
     });
     await redis.#ready();
@@ -110,15 +112,22 @@ export class Redis {
     return byInstant;
   }
 
-  async #replication() {
-    const text = await this.command("INFO", "replication");
+  /** Changes a setting, for the starts to come too. */
+  async configure(name, value) {
+    await this.command("CONFIG", "SET", name, value);
+    // Of two, Redis takes the last.
+    this.#args.push(`--${name}`, value);
+  }
+
+  async #info(section) {
+    const text = await this.command("INFO", section);
     return Object.fromEntries(text.split("\r\n").map((line) => line.split(":")));
   }
 
   /** Resolves when this replica has everything that its master had a moment ago. */
   isInStepWithItsMaster() {
     return until("the replica is in step", async () => {
-      const { master_link_status: link, master_sync_in_progress: syncing } = await this.#replication();
+      const { master_link_status: link, master_sync_in_progress: syncing } = await this.#info("replication");
       return link === "up" && syncing === "0";
     });
   }
@@ -126,7 +135,7 @@ export class Redis {
   /** Resolves when this replica has every byte of a master that takes no writes now. */
   hasAllOf(master) {
     return until("the replica has everything", async () => {
-      const [there, here] = await Promise.all([master.#replication(), this.#replication()]);
+      const [there, here] = await Promise.all([master.#info("replication"), this.#info("replication")]);
       return there.master_repl_offset === here.master_repl_offset;
     });
   }
@@ -140,7 +149,15 @@ export class Redis {
     await this.#program.freeze();
   }
 
+  /**
+   * Ends it at once, as soon as no fsync is under way: with `everysec` Redis keeps to
+   * itself what it acknowledges while one lasts, and on a busy disk that is lost.
+   */
   async kill() {
+    const settled = until("no fsync is under way", async () =>
+      (await this.#info("persistence")).aof_pending_bio_fsync !== "1", 1_000);
+    // One that answers nothing is ended as it is.
+    await settled.catch(() => {});
     await this.#program.kill();
   }
 
