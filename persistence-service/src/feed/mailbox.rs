@@ -141,18 +141,12 @@ impl Mailbox {
         self.backlog.give_back(bytes);
         Some(mail)
     }
-
-    /// Lets go of all that waits: what is read from the store from here on holds
-    /// it.
-    pub(super) fn clear(&self) {
-        let cleared = mem::take(&mut *self.waiting());
-        self.backlog.give_back(cleared.bytes);
-    }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.clear();
+        let left = mem::take(&mut *self.waiting());
+        self.backlog.give_back(left.bytes);
     }
 }
 
