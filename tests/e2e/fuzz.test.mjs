@@ -148,7 +148,7 @@ const literal = (name, value) => Buffer.concat([
 const METHODS = [
   "CreateRoom", "GetRoom", "ListRooms", "GetRoomStats", "JoinRoom", "LeaveRoom",
   "SaveMessage", "ListMessages", "SaveWhiteboard", "GetWhiteboard", "SendSignal", "WatchRoom",
-  "WatchRooms",
+  "WatchRooms", "Pipeline",
 ].map((name) => `/roomkeeper.v1.RoomService/${name}`);
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

@@ -38,7 +38,7 @@ test("reflection lists the service and its health", async () => {
   for (const name of [
     "CreateRoom", "GetRoom", "ListRooms", "DeleteRoom", "GetRoomStats", "JoinRoom", "LeaveRoom",
     "SaveMessage", "ListMessages", "SaveWhiteboard", "GetWhiteboard", "SendSignal", "WatchRoom",
-    "WatchRooms",
+    "WatchRooms", "Pipeline",
   ]) {
     assert.match(methods.stdout, new RegExp(`RoomService/${name}\\b`));
   }

@@ -331,6 +331,117 @@ async fn one_stream_carries_many_rooms_and_ends_when_the_service_drains() {
 }
 
 #[tokio::test]
+async fn calls_on_a_pipeline_are_answered_each_for_itself() {
+    use proto::{pipelined_answer::Answer, pipelined_call::Call};
+
+    let redis = RedisServer::start().await;
+    let mut service = start(&redis.url()).await;
+    let code = room(&mut service.client).await;
+    let call = |id, call| proto::PipelinedCall {
+        id,
+        timeout: None,
+        call,
+    };
+    let say = |code: &str, text: &str| Some(Call::SaveMessage(said(code, text)));
+    let draw = Some(Call::SaveWhiteboard(proto::SaveWhiteboardRequest {
+        room_code: code.clone(),
+        user_id: "ann".to_owned(),
+        elements: vec![proto::Element {
+            json: r#"{"id":"a","type":"line","version":1,"versionNonce":1}"#.to_owned(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }));
+    let signal = Some(Call::SendSignal(proto::SendSignalRequest {
+        room_code: code.clone(),
+        user_id: "ann".to_owned(),
+        username: "Ann".to_owned(),
+        kind: "typing".to_owned(),
+        ..Default::default()
+    }));
+    let late = proto::PipelinedCall {
+        timeout: Some(prost_types::Duration::default()),
+        ..call(7, say(&code, "late"))
+    };
+    let backwards = proto::PipelinedCall {
+        timeout: Some(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        }),
+        ..call(8, say(&code, "backwards"))
+    };
+    let (requests, outgoing) = tokio::sync::mpsc::channel(2);
+    let first = vec![
+        call(1, say(&code, "one")),
+        call(2, say("999999", "nowhere")),
+        call(3, say(&code, " ")),
+        call(4, draw),
+        call(5, signal),
+        call(6, None),
+        late,
+        backwards,
+    ];
+    let second = vec![call(9, say(&code, "nine"))];
+    for calls in [first, second] {
+        let request = proto::PipelineRequest { calls };
+        requests.send(request).await.unwrap();
+    }
+    let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+    let mut responses = service
+        .client
+        .pipeline(outgoing)
+        .await
+        .unwrap()
+        .into_inner();
+    let mut answers = std::collections::BTreeMap::new();
+    while answers.len() < 9 {
+        let response = soon("answers", responses.message()).await.unwrap();
+        for answer in response.unwrap().answers {
+            let told = match answer.answer.unwrap() {
+                Answer::SaveMessage(saved) => saved.message.unwrap().text,
+                Answer::SaveWhiteboard(saved) => saved.accepted_count.to_string(),
+                Answer::SendSignal(_) => "told".to_owned(),
+                Answer::Error(error) => {
+                    let code = Code::from_i32(error.code);
+                    reason(&Status::with_details(
+                        code,
+                        error.message,
+                        error.details.into(),
+                    ))
+                }
+            };
+            assert_eq!(answers.insert(answer.id, told), None, "one answer to each");
+        }
+    }
+    let answers: Vec<(u64, &str)> = answers
+        .iter()
+        .map(|(id, told)| (*id, told.as_str()))
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            (1, "one"),
+            (2, "ROOM_NOT_FOUND"),
+            (3, "INVALID_ARGUMENT"),
+            (4, "1"),
+            (5, "told"),
+            (6, "INVALID_ARGUMENT"),
+            (7, "OUTCOME_UNKNOWN"),
+            (8, "INVALID_ARGUMENT"),
+            (9, "nine"),
+        ]
+    );
+
+    // A service that stops ends it, and the program ends.
+    service.stop.send(()).unwrap();
+    let end = soon("the end of the stream", responses.message()).await;
+    assert_eq!(end.unwrap(), None);
+    soon("the end of the program", service.running)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_that_is_not_read_costs_nobody_else_and_comes_back_to_the_difference() {
     use proto::{watch_rooms_request::Command, watch_rooms_response::Frame};
 

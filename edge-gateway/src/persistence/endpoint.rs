@@ -24,6 +24,8 @@ use tonic_health::pb::{
 };
 use tracing::{info, warn};
 
+use super::pipeline::Pipeline;
+
 /// The name under which the service reports its health.
 const SERVICE: &str = "roomkeeper.v1.RoomService";
 
@@ -60,6 +62,7 @@ pub enum Health {
 pub struct Endpoint {
     url: Arc<str>,
     channel: Channel,
+    pipeline: Pipeline,
     known: Arc<Known>,
     /// Told whenever the health of any service changes.
     changes: watch::Sender<()>,
@@ -86,6 +89,7 @@ impl Endpoint {
             .connect_lazy();
         Ok(Self {
             url: url.into(),
+            pipeline: Pipeline::new(client(channel.clone())),
             channel,
             known: Arc::default(),
             changes,
@@ -99,9 +103,12 @@ impl Endpoint {
 
     /// A client of this service; cheap.
     pub fn client(&self) -> RoomServiceClient<Channel> {
-        RoomServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_DECODED)
-            .max_encoding_message_size(MAX_ENCODED)
+        client(self.channel.clone())
+    }
+
+    /// The stream for small calls to this service.
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// What is known of it.
@@ -196,6 +203,12 @@ impl Endpoint {
     pub(crate) fn is_watched(&self) -> Counted {
         Counted::new(self, |known| &known.watches)
     }
+}
+
+fn client(channel: Channel) -> RoomServiceClient<Channel> {
+    RoomServiceClient::new(channel)
+        .max_decoding_message_size(MAX_DECODED)
+        .max_encoding_message_size(MAX_ENCODED)
 }
 
 /// One more, as long as this is held.

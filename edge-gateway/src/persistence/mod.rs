@@ -4,12 +4,16 @@
 //! is safe to repeat: reads, joins, leaves, and writes, which always carry a request id.
 
 mod endpoint;
+mod pipeline;
 mod status;
 
 use std::{future::Future, time::Duration};
 
 use rand::Rng as _;
-use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
+use roomkeeper_proto::v1::{
+    self as proto, pipelined_answer::Answer as Pipelined, pipelined_call::Call,
+    room_service_client::RoomServiceClient,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Response, Status, transport::Channel};
 use tracing::{debug, error};
@@ -17,7 +21,7 @@ use tracing::{debug, error};
 pub(crate) use endpoint::Counted;
 use endpoint::Endpoints;
 pub use endpoint::{Endpoint, Health};
-use status::Failure;
+use status::{Failure, classify};
 
 use crate::{config::ServiceUrls, error::Error};
 
@@ -30,6 +34,10 @@ const SECOND_THOUGHTS: Duration = Duration::from_millis(500);
 
 /// How often a call is sent at most.
 const TRIES: u32 = 3;
+
+/// The largest board change that goes on the stream that all sockets share, in bytes; a larger
+/// one would hold up the others, and goes as a call of its own.
+const MAX_PIPELINED: usize = 16 << 10;
 
 /// What may be done about a call that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +189,11 @@ impl Persistence {
         &self,
         request: proto::SaveMessageRequest,
     ) -> Result<proto::SaveMessageResponse, Error> {
-        self.call(Repeat::Write, request, |mut client, request| async move {
-            client.save_message(request).await
-        })
-        .await
+        let call = Call::SaveMessage(request);
+        let Pipelined::SaveMessage(saved) = self.pipelined(Repeat::Write, call).await? else {
+            return Err(mixed_up());
+        };
+        Ok(saved)
     }
 
     /// Lists a room's messages.
@@ -203,6 +212,15 @@ impl Persistence {
         &self,
         request: proto::SaveWhiteboardRequest,
     ) -> Result<proto::SaveWhiteboardResponse, Error> {
+        let size: usize = request.elements.iter().map(|one| one.json.len()).sum();
+        if size <= MAX_PIPELINED {
+            let call = Call::SaveWhiteboard(request);
+            let Pipelined::SaveWhiteboard(saved) = self.pipelined(Repeat::Write, call).await?
+            else {
+                return Err(mixed_up());
+            };
+            return Ok(saved);
+        }
         self.call(Repeat::Write, request, |mut client, request| async move {
             client.save_whiteboard(request).await
         })
@@ -226,20 +244,19 @@ impl Persistence {
 
     /// Tells something momentary; what is lost is lost, so it is not repeated.
     pub async fn send_signal(&self, request: proto::SendSignalRequest) -> Result<(), Error> {
-        let sent = self
-            .call(Repeat::Never, request, |mut client, request| async move {
-                client.send_signal(request).await
-            })
-            .await;
-        match sent {
-            Ok(proto::SendSignalResponse {}) => Ok(()),
+        let call = Call::SendSignal(request);
+        let answer = match self.pipelined(Repeat::Never, call).await {
             // Nothing is stored, so there is no outcome to wonder about.
-            Err(Error::OutcomeUnknown) => Err(Error::StoreUnavailable),
-            Err(error) => Err(error),
-        }
+            Err(Error::OutcomeUnknown) => return Err(Error::StoreUnavailable),
+            answer => answer?,
+        };
+        let Pipelined::SendSignal(proto::SendSignalResponse {}) = answer else {
+            return Err(mixed_up());
+        };
+        Ok(())
     }
 
-    /// Sends `request` until it is answered, may not be repeated, or the deadline is over.
+    /// Makes a call of its own.
     async fn call<Req, Res, Answer>(
         &self,
         repeat: Repeat,
@@ -250,6 +267,38 @@ impl Persistence {
         Req: Clone,
         Answer: Future<Output = Result<Response<Res>, Status>>,
     {
+        self.until_answered(repeat, |endpoint, deadline| {
+            let mut message = Request::new(request.clone());
+            message.set_timeout(deadline - Instant::now());
+            let answer = send(endpoint.client(), message);
+            async {
+                Ok(answer
+                    .await
+                    .map_err(|status| classify(&status))?
+                    .into_inner())
+            }
+        })
+        .await
+    }
+
+    /// Makes a call on the stream that all small ones share.
+    async fn pipelined(&self, repeat: Repeat, call: Call) -> Result<Pipelined, Error> {
+        self.until_answered(repeat, |endpoint, deadline| {
+            let call = call.clone();
+            async move { endpoint.pipeline().call(call, deadline).await }
+        })
+        .await
+    }
+
+    /// Sends a call until it is answered, may not be repeated, or the deadline is over.
+    async fn until_answered<Res, Answer>(
+        &self,
+        repeat: Repeat,
+        send: impl Fn(Endpoint, Instant) -> Answer,
+    ) -> Result<Res, Error>
+    where
+        Answer: Future<Output = Result<Res, Failure>>,
+    {
         let started = Instant::now();
         let deadline = started + DEADLINE;
         let endpoints = self.endpoints.for_a_call();
@@ -258,19 +307,16 @@ impl Persistence {
 
         for attempt in 1..=TRIES {
             let endpoint = &endpoints[(attempt as usize - 1) % endpoints.len()];
-            let mut message = Request::new(request.clone());
-            message.set_timeout(deadline - Instant::now());
-
             let under_way = endpoint.is_called();
             let answer = tokio::select! {
-                answer = send(endpoint.client(), message) => Some(answer),
+                answer = send(endpoint.clone(), deadline) => Some(answer),
                 () = self.endpoints.silenced(endpoint) => None,
                 () = sleep_until(deadline) => None,
             };
             drop(under_way);
             let failure = match answer {
-                Some(Ok(response)) => return Ok(response.into_inner()),
-                Some(Err(status)) => status::classify(&status),
+                Some(Ok(response)) => return Ok(response),
+                Some(Err(failure)) => failure,
                 // Whether the service is silent is for its health to say: this may be slow.
                 None => Failure::Lost("no answer in time".to_owned()),
             };
@@ -307,6 +353,12 @@ impl Persistence {
             Err(Error::StoreUnavailable)
         }
     }
+}
+
+/// What an answer to another call than was made comes to.
+fn mixed_up() -> Error {
+    error!("an answer to another call");
+    Error::Internal
 }
 
 /// A pause before the next try: longer each time, and not the same for everybody.

@@ -11,7 +11,7 @@ use crate::error::Error;
 const DOMAIN: &str = "roomkeeper";
 
 /// Why a call was not answered as hoped.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The service answered: it refuses, or could not do it.
     Refused(Error),

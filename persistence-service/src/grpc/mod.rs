@@ -2,6 +2,7 @@
 
 mod convert;
 mod health;
+mod pipeline;
 mod service;
 mod status;
 mod watches;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    convert,
+    convert, pipeline,
     status::from_error,
     watches::{self, watch_room},
 };
@@ -27,7 +27,7 @@ const SIGNAL_BYTES: usize = 2_048;
 const RENEWED_AT_ONCE: usize = 1_000;
 
 /// `roomkeeper.v1.RoomService` over the rules of rooms and their feed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RoomService {
     rooms: Rooms,
     hub: Hub,
@@ -140,7 +140,7 @@ impl RoomService {
         })
     }
 
-    async fn say(
+    pub(super) async fn say(
         &self,
         request: proto::SaveMessageRequest,
     ) -> Result<proto::SaveMessageResponse, RoomError> {
@@ -172,7 +172,7 @@ impl RoomService {
         ))
     }
 
-    async fn draw(
+    pub(super) async fn draw(
         &self,
         request: proto::SaveWhiteboardRequest,
     ) -> Result<proto::SaveWhiteboardResponse, RoomError> {
@@ -207,7 +207,7 @@ impl RoomService {
         ))
     }
 
-    async fn signal(
+    pub(super) async fn signal(
         &self,
         request: proto::SendSignalRequest,
     ) -> Result<proto::SendSignalResponse, RoomError> {
@@ -256,20 +256,26 @@ where
         .metadata()
         .get("grpc-timeout")
         .and_then(|value| duration(value.to_str().ok()?));
-    let call = call(request.into_inner());
-    let result = match given {
-        None => call.await,
-        Some(given) => timeout(given.saturating_sub(AHEAD), call)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                let late =
-                    RepositoryError::OutcomeUnknown("the caller's deadline passed".to_owned());
-                Err(late.into())
-            }),
-    };
-    result
+    in_time(given, call(request.into_inner()))
+        .await
         .map(Response::new)
         .map_err(|error| from_error(&error))
+}
+
+/// Ends a call at its caller's deadline.
+pub(super) async fn in_time<Res>(
+    given: Option<Duration>,
+    call: impl Future<Output = Result<Res, RoomError>>,
+) -> Result<Res, RoomError> {
+    let Some(given) = given else {
+        return call.await;
+    };
+    timeout(given.saturating_sub(AHEAD), call)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let late = RepositoryError::OutcomeUnknown("the caller's deadline passed".to_owned());
+            Err(late.into())
+        })
 }
 
 /// Reads a `grpc-timeout`: at most eight digits and a unit, as gRPC over HTTP/2 has it.
@@ -407,6 +413,18 @@ impl room_service_server::RoomService for RoomService {
     ) -> Result<Response<Self::WatchRoomsStream>, Status> {
         let frames = watches::serve(self.hub.clone(), request.into_inner());
         Ok(Response::new(Box::pin(frames)))
+    }
+
+    type PipelineStream =
+        Pin<Box<dyn Stream<Item = Result<proto::PipelineResponse, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<proto::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        let draining = self.hub.draining.clone();
+        let answers = pipeline::serve(self.clone(), request.into_inner(), draining);
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
