@@ -90,6 +90,7 @@ impl App {
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
         let watching = tokio::spawn(self.persistence.clone().watch_health());
         let keeping = tokio::spawn(self.gateway.clone().keep_sessions());
+        let pacing = tokio::spawn(self.gateway.clone().keep_pace());
         let connections = TaskTracker::new();
         let end = CancellationToken::new();
         let stop_accepting = CancellationToken::new();
@@ -132,5 +133,6 @@ impl App {
         self.feeds.cancel();
         watching.abort();
         keeping.abort();
+        pacing.abort();
     }
 }

@@ -26,8 +26,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    meter::Meter,
-    outbox::{Outbox, Reply},
+    outbox::{Outbox, Reply, Way},
     payload::{self, ClientEvent},
 };
 use crate::error::Error;
@@ -102,19 +101,19 @@ pub(crate) struct Inbox {
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     drawing: Arc<AtomicUsize>,
-    meter: Arc<Meter>,
+    way: Arc<Way>,
 }
 
 impl Inbox {
     /// An empty queue.
-    pub(crate) fn new(meter: Arc<Meter>) -> (Self, Queue) {
+    pub(crate) fn new(way: Arc<Way>) -> (Self, Queue) {
         let (sender, queue) = mpsc::channel(MAX_EVENTS);
         let inbox = Self {
             queue: Mutex::new(Some(sender)),
             slots: Arc::new(Semaphore::new(MAX_EVENTS)),
             bytes: Arc::new(Semaphore::new(MAX_BYTES / BYTES_UNIT)),
             drawing: Arc::default(),
-            meter,
+            way,
         };
         (inbox, queue)
     }
@@ -132,7 +131,7 @@ impl Inbox {
             has_binary,
             ack,
         } = incoming;
-        let outbox = Outbox::new(socket, self.meter.clone());
+        let outbox = Outbox::new(socket, self.way.clone());
         let reply = Reply::new(outbox.clone(), ack);
         let units = u32::try_from(text.len() / BYTES_UNIT).unwrap_or(u32::MAX);
         let (Ok(slot), Ok(bytes)) = (

@@ -6,6 +6,7 @@ mod leases;
 mod membership;
 mod meter;
 mod outbox;
+mod pace;
 pub(crate) mod payload;
 mod session;
 mod signals;
@@ -37,7 +38,9 @@ use uuid::Uuid;
 use inbox::{Inbox, Incoming, Queue};
 use leases::Leases;
 pub(crate) use meter::{Meter, Meters};
+use outbox::Way;
 pub(crate) use outbox::{Outbox, Reply};
+use pace::Pace;
 use payload::ClientEvent;
 use session::Session;
 
@@ -107,6 +110,7 @@ pub(crate) struct Gateway {
     tasks: TaskTracker,
     leaving: Arc<Semaphore>,
     leases: Leases,
+    pace: Arc<Pace<Outbox>>,
     /// Whether this gateway goes away.
     draining: Arc<AtomicBool>,
     /// Cancelled when sessions are to take no more events.
@@ -125,6 +129,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             leaving: Arc::new(Semaphore::new(LEAVES_AT_ONCE)),
             leases: Leases::default(),
+            pace: Arc::new(Pace::new()),
             draining: Arc::default(),
             stopping: CancellationToken::new(),
             instance: Uuid::new_v4().simple().to_string()[..16].into(),
@@ -135,6 +140,11 @@ impl Gateway {
     /// Renews the sessions that live here, for ever.
     pub(crate) async fn keep_sessions(self) {
         self.leases.keep(self.persistence).await;
+    }
+
+    /// Writes to sockets what waits for more to go with it, for ever.
+    pub(crate) async fn keep_pace(self) {
+        self.pace.keep(|outbox| outbox.flush()).await;
     }
 
     /// The Socket.io layer that serves `/socket.io/`, and its handle.
@@ -157,9 +167,10 @@ impl Gateway {
         };
         // The client is told that it is connected before the connect handler runs, and may
         // send at once: the event handlers must be there before, in a middleware.
-        let listen = |socket: SocketRef| async move {
-            listen(&socket);
-            Ok::<(), Infallible>(())
+        let pace = self.pace.clone();
+        let listen = move |socket: SocketRef| {
+            listen(&socket, &pace);
+            async { Ok::<(), Infallible>(()) }
         };
         io.ns("/", start.with(listen));
         (layer, io)
@@ -170,7 +181,7 @@ impl Gateway {
         let Some(Opened {
             inbox,
             queue,
-            meter,
+            way,
             gone,
         }) = socket.extensions.remove()
         else {
@@ -188,7 +199,7 @@ impl Gateway {
             begun: 0,
             key,
             drawing: inbox.drawing(),
-            outbox: Outbox::new(socket, meter),
+            outbox: Outbox::new(socket, way),
             gateway: self.clone(),
             rooms: HashMap::new(),
         };
@@ -268,18 +279,19 @@ fn bid_farewell(socket: &SocketRef) {
 struct Opened {
     inbox: Arc<Inbox>,
     queue: Arc<Mutex<Option<Queue>>>,
-    meter: Arc<Meter>,
+    way: Arc<Way>,
     gone: CancellationToken,
 }
 
 /// Makes a socket's events go to its queue.
-fn listen(socket: &SocketRef) {
+fn listen(socket: &SocketRef, pace: &Arc<Pace<Outbox>>) {
     let meter = match socket.req_parts().extensions.get::<Arc<Meter>>() {
         Some(meter) => meter.clone(),
         // Every request of a new session carries one.
         None => return warn!("a session without a meter"),
     };
-    let (inbox, queue) = Inbox::new(meter.clone());
+    let way = Arc::new(Way::new(meter, pace.clone()));
+    let (inbox, queue) = Inbox::new(way.clone());
     let inbox = Arc::new(inbox);
     for event in ClientEvent::ALL {
         let inbox = inbox.clone();
@@ -304,7 +316,7 @@ fn listen(socket: &SocketRef) {
     socket.extensions.insert(Opened {
         inbox,
         queue,
-        meter,
+        way,
         gone,
     });
 }

@@ -9,10 +9,12 @@ use socketioxide::{
     SendError, SocketError,
     extract::{AckSender, SocketRef},
 };
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{
     meter::Meter,
+    pace::{Line, Pace},
     payload::{Ack, Packet, ServerEvent},
 };
 
@@ -21,7 +23,40 @@ use super::{
 #[derive(Clone)]
 pub(crate) struct Outbox {
     socket: SocketRef,
+    way: Arc<Way>,
+}
+
+/// What a socket's outboxes share. It does not know the socket, which holds it.
+#[derive(Debug)]
+pub(crate) struct Way {
     meter: Arc<Meter>,
+    line: Line<Outgoing>,
+    pace: Arc<Pace<Outbox>>,
+}
+
+impl Way {
+    pub(crate) fn new(meter: Arc<Meter>, pace: Arc<Pace<Outbox>>) -> Self {
+        Self {
+            meter,
+            line: Line::default(),
+            pace,
+        }
+    }
+}
+
+/// Something for a socket.
+enum Outgoing {
+    Event(Packet),
+    Ack(AckSender, Ack),
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Event(packet) => packet.event().name(),
+            Self::Ack(..) => "ack",
+        })
+    }
 }
 
 impl fmt::Debug for Outbox {
@@ -31,8 +66,8 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(socket: SocketRef, meter: Arc<Meter>) -> Self {
-        Self { socket, meter }
+    pub(crate) fn new(socket: SocketRef, way: Arc<Way>) -> Self {
+        Self { socket, way }
     }
 
     /// Queues a packet.
@@ -41,19 +76,42 @@ impl Outbox {
             packet.event(),
             ServerEvent::ChatHistory | ServerEvent::WhiteboardState
         );
-        if !self.socket.connected() || !self.has_room(packet.len(), state) {
-            return;
+        if self.socket.connected() && self.has_room(packet.len(), state) {
+            self.put(Outgoing::Event(packet.clone()));
         }
-        let name = packet.event().name();
-        let queued = match packet.arguments() {
-            (first, None) => self.socket.emit(name, &(first,)),
-            (first, Some(second)) => self.socket.emit(name, &(first, second)),
-        };
-        self.check(queued);
+    }
+
+    /// Writes what waits for more to go with it.
+    pub(crate) fn flush(&self) {
+        self.way
+            .line
+            .flush(Instant::now(), |outgoing| self.write(outgoing));
+    }
+
+    fn put(&self, outgoing: Outgoing) {
+        let Way { line, pace, .. } = &*self.way;
+        let now = Instant::now();
+        let much = pace.is_much(now);
+        if line.put(outgoing, now, much, |outgoing| self.write(outgoing)) {
+            pace.flush_later(self.clone());
+        }
+    }
+
+    fn write(&self, outgoing: Outgoing) {
+        self.check(match outgoing {
+            Outgoing::Event(packet) => {
+                let name = packet.event().name();
+                match packet.arguments() {
+                    (first, None) => self.socket.emit(name, &(first,)),
+                    (first, Some(second)) => self.socket.emit(name, &(first, second)),
+                }
+            }
+            Outgoing::Ack(sender, content) => sender.send(&(&*content,)),
+        });
     }
 
     fn has_room(&self, bytes: usize, state: bool) -> bool {
-        let fits = !self.meter.is_cut() && self.meter.add(bytes, state);
+        let fits = !self.way.meter.is_cut() && self.way.meter.add(bytes, state);
         if !fits {
             self.cut("too many bytes wait for it");
         }
@@ -71,7 +129,7 @@ impl Outbox {
     }
 
     fn cut(&self, why: &str) {
-        if self.meter.cut() {
+        if self.way.meter.cut() {
             info!(session.id = %self.socket.id, why, "socket cut");
         }
     }
@@ -116,7 +174,7 @@ impl Reply {
         // `43<id>[content]`
         let bytes = content.get().len() + 8;
         if self.outbox.socket.connected() && self.outbox.has_room(bytes, false) {
-            self.outbox.check(sender.send(&(&**content,)));
+            self.outbox.put(Outgoing::Ack(sender, content.clone()));
         }
     }
 }

@@ -97,6 +97,8 @@ impl Session {
                     .leave_surely(room, membership.user_id, membership.session_id);
             }
         }
+        // A gateway that stops closes the socket next.
+        self.outbox.flush();
     }
 
     async fn serve(&mut self, work: Box<Work>) {
