@@ -44,9 +44,10 @@ const FRAME_BYTES: usize = 4 << 20;
 /// The unit in which they are counted, since a semaphore counts in `u32`.
 const BYTES_UNIT: usize = 1 << 10;
 
-/// How many catch-ups of one stream are read and wait to be handed over: each
-/// may hold a whole board.
-const CATCH_UPS: usize = 4;
+/// How many catch-ups of one stream are read and wait to be handed over. Each may
+/// hold a whole board, most hold little; with fewer, the rooms of a stream that broke
+/// would wait for each other's round trips to the store.
+const CATCH_UPS: usize = 16;
 
 /// How long a reader may take nothing before its stream is ended. It comes back
 /// with its positions.
