@@ -213,12 +213,18 @@ export class Stage {
         return { ...room, readers, finals: [] };
       }
       const living = [...new Set(open.map(({ user }) => user.id))];
+      // What does not come true in time the checker tells in its own words.
+      const inTime = (what, probe, deadline) => until(what, probe, deadline).catch(() => undefined);
+      // A key of presence that was lost is noticed with the next renewal, up to ten seconds
+      // later, and then the room is empty for a moment. What is said after that is heard
+      // after it.
+      if (room.loss === "spoiled") {
+        await inTime("presence is whole", () => this.#isWhole(room.code, living.length), PRESENCE_WITHIN);
+      }
       const word = crowd.message(open.find(({ isIn }) => isIn), { persistent: true });
       open.find(({ isIn }) => isIn).write(word);
       await until(`the last word is said: ${JSON.stringify(word.attempts.at(-1)?.answer)}`, () => word.answer);
       const { revision } = word.answer.message;
-      // What does not come true in time the checker tells in its own words.
-      const inTime = (what, probe, deadline) => until(what, probe, deadline).catch(() => undefined);
       await inTime("all have heard it", () =>
         open.every(({ reader }) => reader.messages.at(-1)?.revision === revision), HEARD_WITHIN);
       await inTime("all see who is there", () =>
@@ -240,6 +246,16 @@ export class Stage {
         open.every(({ reader }) => JSON.stringify(scene(reader.board.living())) === stored), HEARD_WITHIN);
       return { ...room, readers, finals, living };
     }));
+  }
+
+  // Whether the keys of a room's presence agree, and hold so many users.
+  async #isWhole(code, users) {
+    const key = (name) => `room:{${code}}:${name}`;
+    const [people, arrivals, counted, sessions, owners] = await this.keeper.redis.pipeline([
+      ["HLEN", key("participants")], ["ZCARD", key("arrivals")], ["HLEN", key("user-sessions")],
+      ["ZCARD", key("sessions")], ["HLEN", key("session-users")],
+    ]);
+    return people === users && arrivals === users && counted === users && sessions === owners;
   }
 
   #judge({ crowd, frozen, injected, damaged }, rooms, seed) {
