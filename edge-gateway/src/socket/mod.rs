@@ -129,7 +129,7 @@ impl Gateway {
             tasks: TaskTracker::new(),
             leaving: Arc::new(Semaphore::new(LEAVES_AT_ONCE)),
             leases: Leases::default(),
-            pace: Arc::new(Pace::new()),
+            pace: Arc::default(),
             draining: Arc::default(),
             stopping: CancellationToken::new(),
             instance: Uuid::new_v4().simple().to_string()[..16].into(),

@@ -9,7 +9,6 @@ use socketioxide::{
     SendError, SocketError,
     extract::{AckSender, SocketRef},
 };
-use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{
@@ -83,17 +82,12 @@ impl Outbox {
 
     /// Writes what waits for more to go with it.
     pub(crate) fn flush(&self) {
-        self.way
-            .line
-            .flush(Instant::now(), |outgoing| self.write(outgoing));
+        self.way.line.flush(|outgoing| self.write(outgoing));
     }
 
     fn put(&self, outgoing: Outgoing) {
-        let Way { line, pace, .. } = &*self.way;
-        let now = Instant::now();
-        let much = pace.is_much(now);
-        if line.put(outgoing, now, much, |outgoing| self.write(outgoing)) {
-            pace.flush_later(self.clone());
+        if self.way.line.put(outgoing) {
+            self.way.pace.flush_soon(self.clone());
         }
     }
 
