@@ -436,14 +436,21 @@ async fn service(plan: &Plan, report: &mut Report) {
     if !plan.sides.contains(&Kind::Ours) {
         return;
     }
-    let work = "gRPC SaveMessage, 256 in flight (beside it: the script alone)";
+    let alone = "gRPC SaveMessage, 256 in flight (beside it: the script alone)";
+    let together = "the same on one Pipeline (beside it: the script alone)";
     for _ in 0..plan.runs {
         let service = service::Service::start().await;
         let rooms = service.rooms(100).await;
-        let ours = service::save_messages(&service, &rooms, WINDOW).await;
+        let calls = service::save_messages(&service, &rooms, WINDOW).await;
+        let pipeline = service::pipeline_messages(&service, &rooms, WINDOW).await;
         let script = Rc::new(service::Script::load(&service.redis).await);
         let limit = service::run_script(script, &service.redis, &rooms, WINDOW).await;
-        for (kind, side) in [(Kind::Ours, ours), (Kind::Baseline, limit)] {
+        for (work, kind, side) in [
+            (alone, Kind::Ours, &calls),
+            (alone, Kind::Baseline, &limit),
+            (together, Kind::Ours, &pipeline),
+            (together, Kind::Baseline, &limit),
+        ] {
             println!(
                 "{kind:?} {work}: {:.0}/s, service {:?}, Redis {:?}, generator {:?}",
                 side.per_second, side.cpu_of_service, side.cpu_of_redis, side.cpu_of_generator

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge_gateway::persistence::Persistence;
 use redis::aio::MultiplexedConnection;
 use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
 use roomkeeper_tests::{RedisServer, soon};
@@ -26,6 +27,8 @@ const IN_FLIGHT: usize = 256;
 /// A service of its own, and its Redis.
 pub(crate) struct Service {
     pub(crate) client: RoomServiceClient<Channel>,
+    /// The gateway's client.
+    gateway: Persistence,
     program: Program,
     pub(crate) redis: RedisServer,
 }
@@ -36,8 +39,10 @@ impl Service {
         let listen = format!("127.0.0.1:{}", free_port());
         let program = Program::start("persistence-service", &mut service(&redis.url(), &listen));
         let client = connect(&listen).await;
+        let url = format!("http://{listen}").parse().unwrap();
         Self {
             client,
+            gateway: Persistence::new(&url).unwrap(),
             program,
             redis,
         }
@@ -123,6 +128,23 @@ pub(crate) async fn save_messages(
         let mut client = client.clone();
         async move {
             client.save_message(said(&room, number)).await.unwrap();
+        }
+    })
+    .await
+}
+
+/// The same as a gateway does it: on the stream that all small calls share.
+pub(crate) async fn pipeline_messages(
+    service: &Service,
+    rooms: &[String],
+    window: Duration,
+) -> Throughput {
+    let gateway = service.gateway.clone();
+    let pids = (Some(service.program.pid()), service.redis.pid());
+    keep_in_flight(window, pids, rooms, move |room, number| {
+        let gateway = gateway.clone();
+        async move {
+            gateway.save_message(said(&room, number)).await.unwrap();
         }
     })
     .await
