@@ -5,9 +5,10 @@
 //! and the session's one task serves the queue.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -20,7 +21,7 @@ use socketioxide::{
 };
 use socketioxide_core::Value;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tracing::debug;
@@ -89,33 +90,47 @@ pub(crate) struct Work {
     _bytes: OwnedSemaphorePermit,
 }
 
-/// The receiving end of a socket's queue. Boxed, because a queue makes place for 32 at once,
-/// and most sockets say nothing.
-pub(crate) type Queue = mpsc::Receiver<Box<Work>>;
-
-/// The sending end of a socket's queue.
+/// A socket's events on their way to its session's task.
+///
+/// A queue of our own, because the runtime's makes place for 32 at once, and most sockets
+/// say nothing.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     // A std mutex: nothing awaits while it is held.
-    queue: Mutex<Option<mpsc::Sender<Box<Work>>>>,
+    queue: Mutex<Queue>,
+    some: Notify,
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     drawing: Arc<AtomicUsize>,
     way: Arc<Way>,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    works: VecDeque<Box<Work>>,
+    is_closed: bool,
+}
+
 impl Inbox {
-    /// An empty queue.
-    pub(crate) fn new(way: Arc<Way>) -> (Self, Queue) {
-        let (sender, queue) = mpsc::channel(MAX_EVENTS);
-        let inbox = Self {
-            queue: Mutex::new(Some(sender)),
+    /// An empty one.
+    pub(crate) fn new(way: Arc<Way>) -> Self {
+        Self {
+            queue: Mutex::default(),
+            some: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_EVENTS)),
             bytes: Arc::new(Semaphore::new(MAX_BYTES / BYTES_UNIT)),
             drawing: Arc::default(),
             way,
-        };
-        (inbox, queue)
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the socket is told through.
+    pub(crate) fn way(&self) -> Arc<Way> {
+        self.way.clone()
     }
 
     /// How many board changes have arrived and are not answered.
@@ -156,24 +171,44 @@ impl Inbox {
             _bytes: bytes,
         };
 
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // After a disconnect nothing is received any more.
-        let Some(queue) = &*queue else { return };
+        let mut queue = self.queue();
+        if queue.is_closed {
+            return debug!("an event came for a session that has ended");
+        }
         if event == ClientEvent::WhiteboardChange {
             self.drawing.fetch_add(1, Ordering::Relaxed);
         }
-        if queue.try_send(Box::new(work)).is_err() {
-            // The slots keep it from being full, so the session's task is gone.
-            debug!("an event came for a session that has ended");
+        queue.works.push_back(Box::new(work));
+        self.some.notify_one();
+    }
+
+    /// The next event; `None` once it is closed and empty. For one task alone.
+    pub(crate) async fn next(&self) -> Option<Box<Work>> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if let Some(work) = queue.works.pop_front() {
+                    return Some(work);
+                }
+                if queue.is_closed {
+                    return None;
+                }
+            }
+            self.some.notified().await;
         }
     }
 
-    /// Ends the queue: what is in it is still served.
+    /// Takes no more events: what is here is still served.
     pub(crate) fn close(&self) {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.queue().is_closed = true;
+        self.some.notify_one();
+    }
+
+    /// Drops what will not be served: each event holds the socket, which holds this.
+    pub(crate) fn end(&self) {
+        let mut queue = self.queue();
+        queue.is_closed = true;
+        queue.works.clear();
     }
 }
 

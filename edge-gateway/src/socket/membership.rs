@@ -152,14 +152,14 @@ async fn bring_in(
                     .hold(&room, &session_id, &user_id, &username);
                 session.rooms.insert(
                     room,
-                    Membership {
+                    Box::new(Membership {
                         session_id,
                         user_id,
                         username,
                         sync,
                         pump,
                         _lease: lease,
-                    },
+                    }),
                 );
                 return Ok(());
             }
@@ -203,14 +203,14 @@ pub(super) async fn leave(
         }
         Err(error) => return Err(error),
     }
-    if let Some(Membership {
-        session_id,
-        user_id,
-        pump,
-        _lease,
-        ..
-    }) = session.rooms.remove(&claim.room)
-    {
+    if let Some(membership) = session.rooms.remove(&claim.room) {
+        let Membership {
+            session_id,
+            user_id,
+            pump,
+            _lease,
+            ..
+        } = *membership;
         let over = pump.is_over();
         // First the room falls silent here, then it is told: nothing comes after the ack.
         pump.leave(session.key).await;

@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use inbox::{Inbox, Incoming, Queue};
+use inbox::{Inbox, Incoming};
 use leases::Leases;
 pub(crate) use meter::{Meter, Meters};
 use outbox::Way;
@@ -178,16 +178,7 @@ impl Gateway {
 
     /// Starts the session of a socket that has connected.
     fn start(&self, socket: SocketRef) {
-        let Some(Opened {
-            inbox,
-            queue,
-            way,
-            gone,
-        }) = socket.extensions.remove()
-        else {
-            return;
-        };
-        let Some(queue) = queue.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(Opened { inbox, gone }) = socket.extensions.remove() else {
             return;
         };
         if self.draining.load(Ordering::SeqCst) {
@@ -199,12 +190,12 @@ impl Gateway {
             begun: 0,
             key,
             drawing: inbox.drawing(),
-            outbox: Outbox::new(socket, way),
+            outbox: Outbox::new(socket, inbox.way()),
             gateway: self.clone(),
             rooms: HashMap::new(),
         };
         debug!(session.id = %session.id, "socket connected");
-        self.tasks.spawn(session.run(queue, gone));
+        self.tasks.spawn(session.run(inbox, gone));
     }
 
     /// Ends a session's membership at the service, trying again while it cannot be reached.
@@ -278,8 +269,6 @@ fn bid_farewell(socket: &SocketRef) {
 #[derive(Debug, Clone)]
 struct Opened {
     inbox: Arc<Inbox>,
-    queue: Arc<Mutex<Option<Queue>>>,
-    way: Arc<Way>,
     gone: CancellationToken,
 }
 
@@ -291,8 +280,7 @@ fn listen(socket: &SocketRef, pace: &Arc<Pace<Outbox>>) {
         None => return warn!("a session without a meter"),
     };
     let way = Arc::new(Way::new(meter, pace.clone()));
-    let (inbox, queue) = Inbox::new(way.clone());
-    let inbox = Arc::new(inbox);
+    let inbox = Arc::new(Inbox::new(way));
     for event in ClientEvent::ALL {
         let inbox = inbox.clone();
         socket.on(event.name(), move |incoming: Incoming| {
@@ -312,11 +300,5 @@ fn listen(socket: &SocketRef, pace: &Arc<Pace<Outbox>>) {
         closing.close();
         async {}
     });
-    let queue = Arc::new(Mutex::new(Some(queue)));
-    socket.extensions.insert(Opened {
-        inbox,
-        queue,
-        way,
-        gone,
-    });
+    socket.extensions.insert(Opened { inbox, gone });
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Gateway, dispatch,
-    inbox::{Queue, Work, refuse},
+    inbox::{Inbox, Work, refuse},
     leases::Lease,
     outbox::Outbox,
     payload::{Claim, ClientEvent},
@@ -61,20 +61,23 @@ pub(super) struct Session {
     pub(super) key: MemberKey,
     pub(super) outbox: Outbox,
     pub(super) drawing: Arc<AtomicUsize>,
-    pub(super) rooms: HashMap<RoomCode, Membership>,
+    /// Boxed, because a map makes place for several at once, and most sockets are in one.
+    pub(super) rooms: HashMap<RoomCode, Box<Membership>>,
 }
 
 impl Session {
     /// Serves the queue until the socket is gone, or the gateway stops, and the queue is
     /// empty; then leaves.
-    pub(super) async fn run(mut self, mut queue: Queue, gone: CancellationToken) {
+    pub(super) async fn run(mut self, inbox: Arc<Inbox>, gone: CancellationToken) {
         let stopping = self.gateway.stopping.clone();
         let mut served_until = None;
+        let mut is_closed = false;
         loop {
             let work = tokio::select! {
-                work = queue.recv() => work,
-                () = stopping.cancelled(), if !queue.is_closed() => {
-                    queue.close();
+                work = inbox.next() => work,
+                () = stopping.cancelled(), if !is_closed => {
+                    inbox.close();
+                    is_closed = true;
                     continue;
                 }
             };
@@ -89,6 +92,14 @@ impl Session {
             // Boxed, because what serving takes is held only while something is served.
             Box::pin(self.serve(work)).await;
         }
+        inbox.end();
+        // Boxed for the same reason.
+        Box::pin(self.leave_all()).await;
+        // A gateway that stops closes the socket next.
+        self.outbox.flush();
+    }
+
+    async fn leave_all(&mut self) {
         for (room, membership) in self.rooms.drain() {
             let over = membership.pump.is_over();
             membership.pump.leave(self.key).await;
@@ -97,8 +108,6 @@ impl Session {
                     .leave_surely(room, membership.user_id, membership.session_id);
             }
         }
-        // A gateway that stops closes the socket next.
-        self.outbox.flush();
     }
 
     async fn serve(&mut self, work: Box<Work>) {
