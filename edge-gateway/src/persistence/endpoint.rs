@@ -73,6 +73,8 @@ struct Known {
     health: AtomicU8,
     /// Whether it has been asked before.
     is_met: AtomicBool,
+    /// Whether it has ever served.
+    has_served: AtomicBool,
     calls: AtomicUsize,
     watches: AtomicUsize,
 }
@@ -124,23 +126,24 @@ impl Endpoint {
     pub fn turns_out(&self, health: Health) {
         let before = self.known.health.swap(health as u8, Ordering::Relaxed);
         let is_news = before != health as u8;
-        if !self.known.is_met.swap(true, Ordering::Relaxed) {
+        let is_met = self.known.is_met.swap(true, Ordering::Relaxed);
+        let url = &self.url;
+        match health {
+            Health::Serving if !self.known.has_served.swap(true, Ordering::Relaxed) => {
+                info!(service.url = %url, "persistence service: ready");
+            }
+            Health::Serving if is_news => {
+                info!(service.url = %url, "persistence service: ready again");
+            }
+            Health::Serving => {}
             // Both programs may be started at once: that one waits for the other is no trouble.
-            match health {
-                Health::Serving => info!(service.url = %self.url, "persistence service: ready"),
-                Health::NotServing | Health::Silent => {
-                    info!(service.url = %self.url, "persistence service: not ready yet");
-                }
+            Health::NotServing | Health::Silent if !is_met => {
+                info!(service.url = %url, "persistence service: not ready yet");
             }
-        } else if is_news {
-            match health {
-                Health::Serving => {
-                    info!(service.url = %self.url, "persistence service: ready again");
-                }
-                Health::NotServing | Health::Silent => {
-                    warn!(service.url = %self.url, ?health, "persistence service: not ready");
-                }
+            Health::NotServing | Health::Silent if is_news => {
+                warn!(service.url = %url, ?health, "persistence service: not ready");
             }
+            Health::NotServing | Health::Silent => {}
         }
         if is_news {
             self.changes.send_replace(());
