@@ -1,6 +1,7 @@
 // The whiteboard: merging, full and delta clients, tombstones.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
 import { element, ids } from "../harness/member.mjs";
@@ -185,6 +186,22 @@ test("a full client whose change lost elements is sent the whole board once more
     const { elements } = await stale.next("whiteboard-update");
     assert.deepEqual(elements, [element("a", 5), element("b", 5), element("c")]);
   }
+});
+
+test("a full client that repeats a change is sent the whole board, where others may have changed it", async () => {
+  const { code } = await keeper.room();
+  const other = await keeper.joined(code, { sync: "delta" });
+  const drawer = await keeper.joined(code);
+  const requestId = randomUUID();
+  await drawer.draw(code, [element("a"), element("b")], { requestId });
+  await other.next("whiteboard-update");
+  await other.draw(code, [element("a", 2, { isDeleted: true })]);
+  // It comes back with what it had drawn, not knowing that it was stored.
+  const back = await keeper.joined(code, { userId: drawer.userId });
+  const { duplicate } = await back.draw(code, [element("a"), element("b")], { requestId });
+  assert.equal(duplicate, true);
+  const { elements } = await back.next("whiteboard-update");
+  assert.deepEqual(elements, [element("b")]);
 });
 
 test("a full client that draws before it has read another's update gets both strokes", async () => {

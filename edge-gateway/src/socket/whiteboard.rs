@@ -40,7 +40,9 @@ pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Resu
         }
         (Ok(_) | Err(_), Sync::Delta) => {}
         (saved, Sync::Full) => {
-            let lost = saved.as_ref().is_ok_and(|saved| saved.rejected_count > 0);
+            // What a duplicate accepted then may have been changed by others since.
+            let lost =
+                (saved.as_ref()).is_ok_and(|saved| saved.rejected_count > 0 || saved.duplicate);
             let event = saved.as_ref().ok().filter(|saved| !saved.duplicate);
             let event_at = event.and_then(|saved| saved.position).map(|at| at.revision);
             // This change is answered; what others draw from here on is after it.
