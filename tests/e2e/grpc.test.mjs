@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { connect } from "node:http2";
 import { test } from "node:test";
 
 import { call, curl, Stream } from "../harness/grpc.mjs";
@@ -312,6 +313,21 @@ test("rooms are listed page by page", async () => {
     pageToken = page.nextPageToken;
   } while (pageToken);
   assert.deepEqual(seen, all);
+});
+
+test("a pipeline ends with an error where a request on it cannot be read", async (t) => {
+  const session = connect(address);
+  t.after(() => session.destroy());
+  const stream = session.request({
+    ":method": "POST", ":path": "/roomkeeper.v1.RoomService/Pipeline",
+    "content-type": "application/grpc", te: "trailers",
+  });
+  // A call is a message of its own, and this one is cut off.
+  stream.write(Buffer.from([0, 0, 0, 0, 2, 0x0a, 0x7f]));
+  const trailers = await new Promise((resolve, reject) => {
+    stream.on("trailers", resolve).on("error", reject).resume();
+  });
+  assert.equal(trailers["grpc-status"], "13", trailers["grpc-message"]);
 });
 
 test("a service without its Redis listens, is not serving, and says why", async (t) => {

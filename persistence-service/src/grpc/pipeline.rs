@@ -1,8 +1,8 @@
 //! Many small calls on one stream: what a call of its own costs in HTTP/2 is shared.
 
-use std::{future::ready, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use roomkeeper_proto::v1::{
     self as proto, pipelined_answer::Answer, pipelined_call::Call as Request,
 };
@@ -23,27 +23,34 @@ const AT_ONCE: usize = 1_024;
 const TOGETHER: usize = 64;
 
 /// Answers the calls of a stream until its caller ends it or is gone, or the service
-/// drains; what was begun is answered.
+/// drains; what was begun is answered. A request that cannot be read ends the stream with
+/// the transport's error.
 pub(super) fn serve(
     service: RoomService,
     requests: Streaming<proto::PipelineRequest>,
     draining: CancellationToken,
 ) -> impl Stream<Item = Result<proto::PipelineResponse, Status>> {
+    let service = Arc::new(service);
     requests
         .take_until(draining.cancelled_owned())
-        // An error is a caller who is gone, or does not speak the protocol.
-        .scan((), |(), request| ready(request.ok()))
-        .flat_map(|request| stream::iter(request.calls))
-        .map(move |call| answer(service.clone(), call))
+        .map_ok(|request| stream::iter(request.calls.into_iter().map(Ok)))
+        .try_flatten()
+        .map(move |call: Result<_, Status>| {
+            let service = service.clone();
+            async move { Ok::<_, Status>(answer(&service, call?).await) }
+        })
         .buffer_unordered(AT_ONCE)
         .ready_chunks(TOGETHER)
-        .map(|answers| Ok(proto::PipelineResponse { answers }))
+        .map(|answers| {
+            let answers = answers.into_iter().collect::<Result<_, Status>>()?;
+            Ok(proto::PipelineResponse { answers })
+        })
 }
 
-async fn answer(service: RoomService, call: proto::PipelinedCall) -> proto::PipelinedAnswer {
+async fn answer(service: &RoomService, call: proto::PipelinedCall) -> proto::PipelinedAnswer {
     let proto::PipelinedCall { id, timeout, call } = call;
     let answered = match timeout.map(Duration::try_from).transpose() {
-        Ok(timeout) => in_time(timeout, carry_out(&service, call)).await,
+        Ok(timeout) => in_time(timeout, carry_out(service, call)).await,
         Err(_) => Err(Invalid::new("timeout", "must be positive").into()),
     };
     let answer = answered.unwrap_or_else(|error| {
