@@ -25,7 +25,9 @@ use crate::{
 /// Commands that may wait for a pump; whoever sends one more waits.
 const COMMANDS: usize = 256;
 
-/// The pause before a room that cannot be watched is tried again: first and longest.
+/// The pause before a room that cannot be watched is tried again: first and longest. Before
+/// the first try is none: another service may have the room, and each message that comes
+/// meanwhile is one fewer that the history can still give.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long a join waits for the room's feed.
@@ -310,11 +312,15 @@ impl Pump {
         true
     }
 
-    /// Twice as long each time, and not the same for every room: a service that comes back
-    /// is not to be met by all at once.
+    /// Nothing, then twice as long each time, and not the same for every room: a service that
+    /// comes back is not to be met by all at once.
     fn backoff(&mut self) -> Duration {
-        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(self.failures.min(5)));
+        let before = self.failures;
         self.failures += 1;
+        let Some(doublings) = before.checked_sub(1) else {
+            return Duration::ZERO;
+        };
+        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(doublings.min(5)));
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 }

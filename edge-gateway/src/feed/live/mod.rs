@@ -68,7 +68,7 @@ pub(crate) enum Output {
 pub(crate) enum Rewatch {
     /// Something is missing: at once.
     Gap,
-    /// The service cannot serve it now: after a pause.
+    /// The service cannot serve it now: another may; where none does, after a pause.
     Unavailable,
 }
 
