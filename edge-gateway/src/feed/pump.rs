@@ -7,7 +7,7 @@ use rand::Rng as _;
 use roomkeeper_proto::v1::{self as proto, watch_rooms_response::Frame};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tracing::debug;
 
@@ -38,7 +38,10 @@ const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
 pub(super) enum Command {
     /// Answer once the feed is live, or the room is known not to exist.
     Ready(oneshot::Sender<Result<(), Error>>),
+    /// Answer once the joiner is in, or known not to come in.
     Join(Box<JoinRequest>, oneshot::Sender<Result<(), Refusal>>),
+    /// Answer a join that waits: its time is over.
+    GiveUp(MemberKey),
     Leave(MemberKey, oneshot::Sender<()>),
     ChangeEnded {
         key: MemberKey,
@@ -85,18 +88,41 @@ impl PumpHandle {
         }
     }
 
-    /// Brings a socket in. On success it has been shown the room and sent its ack.
+    /// Brings a socket in. On success it has been shown the room and sent its ack, which may
+    /// come about at the very moment at which its time is over.
     ///
     /// # Errors
     ///
     /// Why not; then it has been told nothing.
-    pub(crate) async fn join(&self, request: JoinRequest) -> Result<(), Refusal> {
+    pub(crate) async fn join(&self, request: JoinRequest, until: Instant) -> Result<(), Refusal> {
+        let key = request.joiner.key;
         let (sender, receiver) = oneshot::channel();
         let command = Command::Join(Box::new(request), sender);
-        if self.commands.send(command).await.is_err() {
-            return Err(Refusal::Restart);
+        match timeout_at(until, self.commands.send(command)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_ended)) => return Err(Refusal::Restart),
+            Err(_elapsed) => return Err(Refusal::Late),
         }
-        receiver.await.unwrap_or(Err(Refusal::Restart))
+        self.answer(key, receiver, until).await
+    }
+
+    /// The answer to a join, which is given up at `until`. Whether the joiner is in is for
+    /// the pump to say even then: its ack may be on the way.
+    async fn answer(
+        &self,
+        key: MemberKey,
+        mut answer: oneshot::Receiver<Result<(), Refusal>>,
+        until: Instant,
+    ) -> Result<(), Refusal> {
+        let answered = match timeout_at(until, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => {
+                // A pump that has ended has answered, or never will.
+                let _ = self.commands.send(Command::GiveUp(key)).await;
+                answer.await
+            }
+        };
+        answered.unwrap_or(Err(Refusal::Restart))
     }
 
     /// Takes a socket out; when this returns nothing more of the room is told to it.
@@ -214,6 +240,7 @@ impl Pump {
                 self.joining.insert(joiner.key, (reply, answer));
                 self.live.join(now(), joiner);
             }
+            Command::GiveUp(key) => self.live.give_up(key),
             Command::Leave(key, answer) => {
                 self.live.leave(key);
                 self.outboxes.remove(&key);
@@ -349,5 +376,25 @@ fn now() -> Now {
     Now {
         instant: Instant::now(),
         wall_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_a_join_that_is_given_up_came_about_is_for_the_pump_to_say() {
+        for told in [Ok(()), Err(Refusal::Late)] {
+            let (commands, mut pump) = mpsc::channel(1);
+            let handle = PumpHandle { commands };
+            let (sender, answer) = oneshot::channel();
+            let pump = async {
+                assert!(matches!(pump.recv().await, Some(Command::GiveUp(7))));
+                sender.send(told).unwrap();
+            };
+            let (answered, ()) = tokio::join!(handle.answer(7, answer, Instant::now()), pump);
+            assert_eq!(answered, told);
+        }
     }
 }

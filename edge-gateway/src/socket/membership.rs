@@ -45,32 +45,20 @@ pub(super) async fn join(
         return Err(Error::rate_limited());
     }
 
-    let session_id = match bound {
-        Some(member) => member.session_id.clone(),
-        None => session.next_session_id(),
+    let mut coming = Coming {
+        session_id: match bound {
+            Some(member) => member.session_id.clone(),
+            None => session.next_session_id(),
+        },
+        may_be_in: false,
     };
     let room = join.room.clone();
     let user_id = join.user_id.clone();
-    let mut coming = Coming {
-        session_id: session_id.clone(),
-        may_be_in: false,
-        pump: None,
-    };
-    let joined = timeout_at(answer_by, bring_in(session, join, reply, &mut coming))
-        .await
-        .unwrap_or(Err(if coming.may_be_in {
-            Error::OutcomeUnknown
-        } else {
-            Error::StoreUnavailable
-        }));
-    if joined.is_err() && !is_member {
-        if let Some(pump) = coming.pump {
-            // It may be about to let the joiner in.
-            pump.leave(session.key).await;
-        }
-        if coming.may_be_in {
-            session.gateway.leave_surely(room, user_id, session_id);
-        }
+    let joined = bring_in(session, join, reply, &mut coming, answer_by).await;
+    if joined.is_err() && coming.may_be_in && !is_member {
+        session
+            .gateway
+            .leave_surely(room, user_id, coming.session_id);
     }
     joined
 }
@@ -80,7 +68,6 @@ struct Coming {
     session_id: Arc<str>,
     /// The service may count the session as a member.
     may_be_in: bool,
-    pump: Option<PumpHandle>,
 }
 
 async fn bring_in(
@@ -88,57 +75,26 @@ async fn bring_in(
     join: Join,
     reply: &Reply,
     coming: &mut Coming,
+    answer_by: Instant,
 ) -> Result<(), Error> {
-    let persistence = session.gateway.persistence.clone();
-    let session_id = coming.session_id.clone();
     for _ in 0..ATTEMPTS {
         // Held from before JoinRoom is sent: the room's events are kept from here on.
         let pump = session.gateway.registry.pump(&join.room);
-        pump.ready().await?;
-
-        let board = match join.sync {
-            Sync::Full if join.after.is_some() => Some(whole_board(session, &join.room).await?),
-            Sync::Full | Sync::Delta => None,
-        };
-        let request = proto::JoinRoomRequest {
-            room_code: join.room.as_str().to_owned(),
-            user_id: join.user_id.clone(),
-            username: join.username.clone(),
-            session_id: session_id.as_ref().to_owned(),
-            after: join.after,
-        };
-        let was_in = std::mem::replace(&mut coming.may_be_in, true);
-        let snapshot = match persistence.join_room(request).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                coming.may_be_in = was_in || error == Error::OutcomeUnknown;
-                return Err(error);
-            }
-        };
-        let position = snapshot.position.ok_or(Error::Internal)?;
-        let board = match board {
-            Some((_, at)) if at.epoch != position.epoch => continue,
-            Some((elements, at)) if !snapshot.reset => Some((elements, at.revision)),
-            Some(_) | None => None,
-        };
-        let joiner = Joiner {
-            key: session.key,
-            session_id: session_id.as_ref().to_owned(),
-            sync: join.sync,
-            resumes: join.after.is_some(),
-            drawing: session.drawing.clone(),
-            snapshot,
-            position,
-            board,
+        let joiner = match timeout_at(answer_by, ask(session, &join, &pump, coming)).await {
+            Ok(Ok(Some(joiner))) => joiner,
+            Ok(Ok(None)) => continue,
+            Ok(Err(error)) => return Err(error),
+            Err(_elapsed) if coming.may_be_in => return Err(Error::OutcomeUnknown),
+            Err(_elapsed) => return Err(Error::StoreUnavailable),
         };
         let request = JoinRequest {
             joiner,
             outbox: session.outbox.clone(),
             reply: reply.clone(),
         };
-        coming.pump = Some(pump.clone());
-        match pump.join(request).await {
+        match pump.join(request, answer_by).await {
             Ok(()) => {
+                let session_id = coming.session_id.clone();
                 let Join {
                     room,
                     user_id,
@@ -164,12 +120,59 @@ async fn bring_in(
                 return Ok(());
             }
             Err(why @ (Refusal::Stale | Refusal::Restart)) => {
+                let session_id = &coming.session_id;
                 debug!(room.code = %join.room, session.id = %session_id, ?why, "joining anew");
             }
             Err(Refusal::Late) => break,
         }
     }
     Err(Error::StoreUnavailable)
+}
+
+/// Has the service make the session a member. Without a joiner where another room has the
+/// code meanwhile.
+async fn ask(
+    session: &Session,
+    join: &Join,
+    pump: &PumpHandle,
+    coming: &mut Coming,
+) -> Result<Option<Joiner>, Error> {
+    pump.ready().await?;
+    let board = match join.sync {
+        Sync::Full if join.after.is_some() => Some(whole_board(session, &join.room).await?),
+        Sync::Full | Sync::Delta => None,
+    };
+    let request = proto::JoinRoomRequest {
+        room_code: join.room.as_str().to_owned(),
+        user_id: join.user_id.clone(),
+        username: join.username.clone(),
+        session_id: coming.session_id.as_ref().to_owned(),
+        after: join.after,
+    };
+    let was_in = std::mem::replace(&mut coming.may_be_in, true);
+    let snapshot = match session.gateway.persistence.join_room(request).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            coming.may_be_in = was_in || error == Error::OutcomeUnknown;
+            return Err(error);
+        }
+    };
+    let position = snapshot.position.ok_or(Error::Internal)?;
+    let board = match board {
+        Some((_, at)) if at.epoch != position.epoch => return Ok(None),
+        Some((elements, at)) if !snapshot.reset => Some((elements, at.revision)),
+        Some(_) | None => None,
+    };
+    Ok(Some(Joiner {
+        key: session.key,
+        session_id: coming.session_id.as_ref().to_owned(),
+        sync: join.sync,
+        resumes: join.after.is_some(),
+        drawing: session.drawing.clone(),
+        snapshot,
+        position,
+        board,
+    }))
 }
 
 /// The living board and when it was read.

@@ -140,6 +140,18 @@ impl LiveRoom {
         }
     }
 
+    /// A joiner's time is over: it does not come in, unless it is in.
+    pub(crate) fn give_up(&mut self, key: MemberKey) {
+        let before = self.joiners.len();
+        self.joiners.retain(|waiting| waiting.joiner.key != key);
+        if self.joiners.len() < before {
+            self.output.push(Output::Refuse {
+                key,
+                why: Refusal::Late,
+            });
+        }
+    }
+
     /// Whether everything after the joiner's snapshot is at hand.
     fn reaches_back(&self, joiner: &Joiner, at: u64) -> bool {
         let reaches = |revision| revision == at || self.ring.since(revision).is_some();

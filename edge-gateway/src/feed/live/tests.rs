@@ -263,6 +263,19 @@ fn a_joiner_who_waits_too_long_has_the_feed_asked_and_is_then_given_up() {
 }
 
 #[test]
+fn a_join_that_is_given_up_does_not_come_about_unless_it_has() {
+    let mut room = Room::new();
+    room.join(1, Sync::Delta, 20);
+    room.live.give_up(1);
+    room.live.give_up(1);
+    assert_eq!(room.told(), ["1 Late"]);
+    room.member(2, Sync::Delta);
+    room.live.give_up(2);
+    room.says();
+    assert_eq!(room.told(), ["2 chat:message 20<10"]);
+}
+
+#[test]
 fn a_delta_socket_has_its_own_drawing_told_as_a_step() {
     let mut room = Room::new();
     room.member(1, Sync::Delta);
