@@ -57,13 +57,13 @@ export const MUTANTS = [
     ],
   },
   {
-    name: "LTRIM to 99",
+    name: "the history trimmed to 99",
     file: "crowds.test.mjs",
     tests: "sends repeated and in another order",
     edits: [{
       file: `${LUA}save_message.lua`,
-      find: "redis.call('LTRIM', messages_key, 0, limit - 1)",
-      replace: "redis.call('LTRIM', messages_key, 0, limit - 2)",
+      find: "redis.call('RPOP', messages_key, kept - limit)",
+      replace: "redis.call('RPOP', messages_key, kept - limit + 1)",
     }],
   },
   {
@@ -78,8 +78,8 @@ export const MUTANTS = [
       },
       {
         file: `${LUA}save_message.lua`,
-        find: "if dropped then\n",
-        replace: "publish('message', revision, last_text, instant, session, { message })\nif dropped then\n",
+        find: "local kept = redis.call('LPUSH'",
+        replace: "publish('message', revision, last_text, instant, session, { message })\nlocal kept = redis.call('LPUSH'",
       },
     ],
   },

@@ -9,8 +9,6 @@ if not epoch then
 end
 
 limit = tonumber(limit)
--- The one that this one pushes out, if there is one.
-local dropped = redis.call('LINDEX', messages_key, limit - 1)
 local same, outcome = recorded(fingerprint)
 if same then
   return { 'duplicate', epoch, outcome }
@@ -27,15 +25,15 @@ local timestamp = string.sub(revision, 1, -4) -- Milliseconds of microseconds.
 local message = head .. timestamp .. ',"revision":' .. revision .. tail
 local instant, moved = expire_time()
 
-if dropped then
-  redis.call('HSET', room_key, 'revision', revision,
-    'trimmed', message_revision(dropped) or last_text)
-else
-  redis.call('HSET', room_key, 'revision', revision)
-end
+-- First of all writes: where the list is none, nothing has been written.
 local kept = redis.call('LPUSH', messages_key, message)
 if kept > limit then
-  redis.call('LTRIM', messages_key, 0, limit - 1)
+  -- The newest of those that it pushes out comes last.
+  local dropped = redis.call('RPOP', messages_key, kept - limit)
+  redis.call('HSET', room_key, 'revision', revision,
+    'trimmed', message_revision(dropped[#dropped]) or last_text)
+else
+  redis.call('HSET', room_key, 'revision', revision)
 end
 record(fingerprint, keep, revision .. ' ' .. id .. ' ' .. name)
 if kept == 1 then
