@@ -265,6 +265,8 @@ async fn a_full_redis_refuses_writes_whole_and_lets_people_leave() {
         unknown.is_empty(),
         "who lives is not lost because the store is full"
     );
+    let again = store.rooms.join(&ann).await.unwrap().unwrap();
+    assert_eq!(again.messages.len(), 1, "and may ask again what there is");
     store
         .rooms
         .leave(code, &ann.participant.user_id, &ann.session)

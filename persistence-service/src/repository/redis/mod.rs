@@ -15,7 +15,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{ErrorKind, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{
+    Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +30,7 @@ use self::{
     connection::{Attempt, Connection, Effect},
     history::{Branch, History},
     listener::Listener,
+    record::Contents,
     reply::{Reply, number},
     scripts::{Script, Scripts},
 };
@@ -156,6 +159,47 @@ impl RedisRooms {
         .await
     }
 
+    /// Calls a script of a room, and reads the newest messages and the board at the same
+    /// instant, in one transaction: Lua handles each byte of what it reads several times,
+    /// which costs more than all else that a script does.
+    ///
+    /// Nothing, and nothing was done, where the server takes no transaction now; it refuses
+    /// one when its memory is full, even where the script alone may run.
+    async fn call_and_read(
+        &self,
+        effect: Effect,
+        script: &Script,
+        keys: &[String; 12],
+        arguments: &[&str],
+        message_limit: usize,
+    ) -> Result<Option<(Value, Contents)>, RepositoryError> {
+        let [room, messages, board, ..] = keys;
+        let transaction = |call: Cmd| {
+            let mut transaction = redis::pipe();
+            transaction.atomic().ignore_errors().add_command(call);
+            let last = message_limit.saturating_sub(1);
+            transaction.cmd("LRANGE").arg(messages).arg(0).arg(last);
+            transaction.cmd("HGETALL").arg(board);
+            transaction
+        };
+        let answers = self
+            .run(effect, room, |mut connection| async move {
+                let called = transaction(script.by_digest(keys, arguments));
+                match answers(&called, &mut connection).await {
+                    Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                        let called = transaction(script.by_text(keys, arguments));
+                        answers(&called, &mut connection).await
+                    }
+                    answers => answers,
+                }
+            })
+            .await?;
+        Ok(match answers {
+            Some([answer, messages, board]) => Some((answer, Contents::of(messages, board)?)),
+            None => None,
+        })
+    }
+
     /// Runs a call at the server that keeps this key.
     async fn run<T, F>(
         &self,
@@ -209,6 +253,38 @@ impl RedisRooms {
             // What is not trusted is read whole, so this ends with the second time.
             trusted = still_trusted;
         }
+    }
+
+    /// Makes the session a member and reads what it is to be shown: beside the script where
+    /// that is everything, else within it.
+    async fn join_and_read(
+        &self,
+        join: &Join,
+        who: &[&str],
+    ) -> Result<(Value, Option<Contents>), RepositoryError> {
+        let (effect, script) = (Effect::Repeatable, &self.scripts.join);
+        if join.since == Since::Arrival {
+            let keys = keys::of_room(join.code, None);
+            let arguments = [who, &["now", "0", "0", "0"]].concat();
+            let limit = join.message_limit;
+            let read = self
+                .call_and_read(effect, script, &keys, &arguments, limit)
+                .await?;
+            if let Some((value, contents)) = read {
+                return Ok((value, Some(contents)));
+            }
+        }
+        let value = self
+            .call_since(
+                effect,
+                script,
+                join.code,
+                join.since,
+                who,
+                join.message_limit,
+            )
+            .await?;
+        Ok((value, None))
     }
 
     /// Lists a room as active unless it is.
@@ -304,6 +380,24 @@ impl RedisRooms {
             .into_iter()
             .map(|(code, score)| (code, format!("{score:.0}")))
             .collect())
+    }
+}
+
+/// The answers to a transaction of three commands; nothing where it was refused whole.
+async fn answers(
+    transaction: &Pipeline,
+    connection: &mut MultiplexedConnection,
+) -> RedisResult<Option<[Value; 3]>> {
+    match transaction.query_async::<Vec<Value>>(connection).await {
+        Ok(answers) => {
+            let answers: Vec<Value> = answers
+                .into_iter()
+                .map(Value::extract_error)
+                .collect::<RedisResult<_>>()?;
+            Ok(answers.try_into().ok())
+        }
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -506,16 +600,7 @@ impl RoomRepository for RedisRooms {
             join.participant.username.as_str(),
             &lease,
         ];
-        let value = self
-            .call_since(
-                Effect::Repeatable,
-                &self.scripts.join,
-                join.code,
-                join.since,
-                &leading,
-                join.message_limit,
-            )
-            .await?;
+        let (value, contents) = self.join_and_read(join, &leading).await?;
         let (_, mut reply) = match Reply::decided(value)? {
             Ok(decided) => decided,
             Err(refusal) => {
@@ -529,7 +614,7 @@ impl RoomRepository for RedisRooms {
                 return Ok(Err(refusal));
             }
         };
-        let catch_up = record::catch_up(join.code, reply.list()?)?;
+        let catch_up = record::catch_up(join.code, reply.list()?, contents)?;
         // The index repairs itself; a join does not fail for it.
         if let Err(error) = self
             .list_as_active(join.code, catch_up.room.create_time)
@@ -756,7 +841,7 @@ impl RoomRepository for RedisRooms {
             Err(refusal) => return Ok(Err(refusal)),
         };
         Ok(Ok(living_board(
-            record::catch_up(code, reply.list()?)?,
+            record::catch_up(code, reply.list()?, None)?,
             since,
         )))
     }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
+use redis::Value;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -141,15 +142,41 @@ pub(super) fn elements(values: &[String]) -> Result<Vec<Element>, RepositoryErro
         .collect()
 }
 
-/// What `snapshot` of the prelude returns.
-pub(super) fn catch_up(code: RoomCode, mut reply: Reply) -> Result<CatchUp, RepositoryError> {
+/// What a room holds, read beside the script that read the rest.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// JSON, the newest first.
+    messages: Vec<String>,
+    /// Id, value, id, value.
+    board: Vec<String>,
+}
+
+impl Contents {
+    /// From the answers of `LRANGE` and `HGETALL`.
+    pub(super) fn of(messages: Value, board: Value) -> Result<Self, RepositoryError> {
+        Ok(Self {
+            messages: Reply::of(messages)?.rest()?,
+            board: Reply::of(board)?.rest()?,
+        })
+    }
+}
+
+/// What `snapshot` of the scripts returns; `contents` where it did not read them.
+pub(super) fn catch_up(
+    code: RoomCode,
+    mut reply: Reply,
+    contents: Option<Contents>,
+) -> Result<CatchUp, RepositoryError> {
     let fields = reply.texts()?;
     let expire_time = reply.number()?;
     let now = reply.number()?;
     let order = reply.texts()?;
     let names = reply.texts()?;
-    let messages = reply.texts()?;
-    let board = reply.texts()?;
+    let within = Contents {
+        messages: reply.texts()?,
+        board: reply.texts()?,
+    };
+    let Contents { messages, board } = contents.unwrap_or(within);
     let reset = reply.text()? == "1";
     let history_truncated = reply.text()? == "1";
 

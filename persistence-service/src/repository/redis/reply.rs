@@ -9,10 +9,17 @@ use crate::repository::{Decision, Refusal, RepositoryError};
 pub(super) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
-    /// The values of a list.
+    /// The values of a list, or of a hash: field, value, field, value.
     pub(super) fn of(value: Value) -> Result<Self, RepositoryError> {
         let found = kind_of(&value);
-        let Value::Array(values) = value else {
+        let values = if let Value::Map(pairs) = value {
+            pairs
+                .into_iter()
+                .flat_map(|(field, value)| [field, value])
+                .collect()
+        } else if let Value::Array(values) = value {
+            values
+        } else {
             return Err(unexpected("a list", found));
         };
         Ok(Self(values.into_iter()))
@@ -57,7 +64,12 @@ impl Reply {
     }
 
     pub(super) fn texts(&mut self) -> Result<Vec<String>, RepositoryError> {
-        self.list()?.0.map(text).collect()
+        self.list()?.rest()
+    }
+
+    /// All that is left, as texts.
+    pub(super) fn rest(self) -> Result<Vec<String>, RepositoryError> {
+        self.0.map(text).collect()
     }
 }
 
