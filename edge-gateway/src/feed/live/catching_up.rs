@@ -134,6 +134,7 @@ impl LiveRoom {
         self.all_are_at(at.revision);
         for member in self.members.values_mut() {
             member.board_due = None;
+            member.board_told = Some(now.instant);
             member.reset = Some(now.instant);
             member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
         }

@@ -7,7 +7,10 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use roomkeeper_proto::v1 as proto;
@@ -216,11 +219,11 @@ impl LiveRoom {
             session_id,
             sync,
             told: position.revision,
+            // It drew before it was shown what there is, which replaces its scene.
+            overtaken: drawing.load(Ordering::Relaxed) > 0,
             drawing,
-            overtaken: false,
             last_change: 0,
-            news_due: false,
-            news_told: None,
+            board_told: None,
             reset: None,
             board_due: None,
         };

@@ -103,10 +103,8 @@ struct Member {
     /// The revision of its newest answered change; until the feed has come there, a board
     /// from here may lack it.
     last_change: u64,
-    /// What it is to get holds changes of others, which it has not been told.
-    news_due: bool,
-    /// When it was last told such a board.
-    news_told: Option<Instant>,
+    /// When it was last told a whole board.
+    board_told: Option<Instant>,
     /// When it was told everything anew.
     reset: Option<Instant>,
     /// It is to get the whole board; holds the revision before the first change in it.

@@ -1,6 +1,6 @@
 //! What is told to many at once: who is present, and the whole board.
 
-use std::{collections::BTreeMap, mem, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use roomkeeper_proto::v1 as proto;
 use tokio::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use crate::{
     socket::payload::{self, Step},
 };
 
-/// How long a board may be on its way while its reader draws: a long round trip.
-const CROSSING: Duration = Duration::from_millis(250);
+/// How long a board and a change may be on their way past each other: a round trip to a busy
+/// client far away.
+const CROSSING: Duration = Duration::from_secs(1);
 
 /// How long after a reset a change may come in its turn that was answered before: longer
 /// than any change takes.
@@ -26,11 +27,11 @@ impl Member {
             .is_some_and(|reset| now.instant.saturating_duration_since(reset) < CROSSING_RESET)
     }
 
-    /// Whether a board with changes of others may have crossed its own change on the wire: it
-    /// replaces the scene, and the change that was drawn before is not in it. This side
-    /// cannot see what crossed, so whatever was told lately may have.
-    fn news_may_have_crossed(&self, now: Now) -> bool {
-        self.news_told
+    /// Whether a board may have crossed its own change on the wire: it replaces the scene, and
+    /// the change that was drawn before is not in it. This side cannot see what crossed, so
+    /// whatever was told lately may have, also a board that only told it of its own changes.
+    fn board_may_have_crossed(&self, now: Now) -> bool {
+        self.board_told
             .is_some_and(|told| now.instant.saturating_duration_since(told) < CROSSING)
     }
 }
@@ -117,8 +118,7 @@ impl LiveRoom {
             }
             if member.session_id != author {
                 member.board_due.get_or_insert(previous);
-                member.news_due = true;
-            } else if member.overtaken || member.news_may_have_crossed(now) {
+            } else if member.overtaken || member.board_may_have_crossed(now) {
                 member.overtaken = false;
                 member.board_due.get_or_insert(previous);
             }
@@ -143,9 +143,7 @@ impl LiveRoom {
         let mut by_previous: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
         for (key, member) in &mut self.members {
             if let Some(previous) = member.board_due.take() {
-                if mem::take(&mut member.news_due) {
-                    member.news_told = Some(now.instant);
-                }
+                member.board_told = Some(now.instant);
                 by_previous.entry(previous).or_default().push(*key);
                 member.overtaken =
                     member.drawing.load(Ordering::Relaxed) > 0 || member.last_change > at.revision;

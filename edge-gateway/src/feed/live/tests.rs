@@ -294,7 +294,7 @@ fn a_full_socket_is_told_the_whole_board_but_not_its_own_change() {
     room.member(2, Sync::Full);
     room.draws(1, "a");
     assert_eq!(room.told(), ["2 whiteboard-update 20<10 [a]"]);
-    room.wait(300);
+    room.wait(1_000);
     room.draws(2, "b");
     assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
 }
@@ -308,10 +308,27 @@ fn a_full_socket_whose_change_may_have_crossed_a_board_is_told_the_board_once_mo
     room.told();
     room.draws(1, "b");
     assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
-    room.wait(200);
-    // That board held nothing new, so it is not told another time.
+    room.wait(900);
     room.draws(1, "c");
+    assert_eq!(
+        room.told(),
+        ["1 whiteboard-update 40<30 [a b c]"],
+        "what it was told of its own change crosses the next one too"
+    );
+    room.wait(1_000);
+    room.draws(1, "d");
     assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_full_socket_that_draws_before_it_is_shown_the_board_is_told_it_once_more() {
+    let mut room = Room::new();
+    let drawing = room.join(1, Sync::Full, 20);
+    drawing.store(1, Ordering::Relaxed);
+    room.says();
+    room.told();
+    room.draws(1, "a");
+    assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a]"]);
 }
 
 #[test]
@@ -346,7 +363,7 @@ fn a_full_socket_whose_change_was_overtaken_is_told_the_board_once_more() {
     );
     drawing.store(0, Ordering::Relaxed);
     room.live.change_ended(room.now, 1, false, Some(30));
-    room.wait(300);
+    room.wait(1_000);
     room.draws(1, "c");
     room.wait(100);
     assert!(room.told().is_empty());
