@@ -1,5 +1,7 @@
 //! Between the schema's messages and what the rules know.
 
+use std::sync::Arc;
+
 use prost_types::{Duration, Timestamp};
 use roomkeeper_proto::v1 as proto;
 
@@ -115,13 +117,13 @@ pub(super) fn room_page(page: RoomPage) -> proto::ListRoomsResponse {
     }
 }
 
-fn message(code: RoomCode, message: &Message) -> proto::Message {
+fn message(code: RoomCode, message: Message) -> proto::Message {
     proto::Message {
         id: message.id.to_string(),
         room_code: code.to_string(),
-        user_id: message.user_id.clone(),
-        username: message.username.clone(),
-        text: message.text.clone(),
+        user_id: message.user_id,
+        username: message.username,
+        text: message.text,
         create_time: Some(timestamp(message.timestamp)),
         revision: message.revision,
         request_id: message
@@ -131,16 +133,28 @@ fn message(code: RoomCode, message: &Message) -> proto::Message {
     }
 }
 
-pub(super) fn message_page(code: RoomCode, page: &MessagePage) -> proto::ListMessagesResponse {
+/// Messages that may be shared with others who read them.
+fn messages(code: RoomCode, messages: Vec<Arc<Message>>) -> Vec<proto::Message> {
+    messages
+        .into_iter()
+        .map(|shared| message(code, Arc::unwrap_or_clone(shared)))
+        .collect()
+}
+
+pub(super) fn message_page(code: RoomCode, page: MessagePage) -> proto::ListMessagesResponse {
+    let MessagePage {
+        messages,
+        next_page_token,
+    } = page;
     proto::ListMessagesResponse {
-        messages: page.messages.iter().map(|m| message(code, m)).collect(),
-        next_page_token: page.next_page_token.clone(),
+        messages: messages.into_iter().map(|m| message(code, m)).collect(),
+        next_page_token,
     }
 }
 
-pub(super) fn saved_message(code: RoomCode, saved: &SavedMessage) -> proto::SaveMessageResponse {
+pub(super) fn saved_message(code: RoomCode, saved: SavedMessage) -> proto::SaveMessageResponse {
     proto::SaveMessageResponse {
-        message: Some(message(code, &saved.message)),
+        message: Some(message(code, saved.message)),
         duplicate: saved.duplicate,
         epoch: saved.epoch,
     }
@@ -182,7 +196,7 @@ pub(super) fn joined(catch_up: CatchUp) -> proto::JoinRoomResponse {
     let code = catch_up.room.code;
     proto::JoinRoomResponse {
         participants: catch_up.participants.iter().map(to_participant).collect(),
-        messages: catch_up.messages.iter().map(|m| message(code, m)).collect(),
+        messages: messages(code, catch_up.messages),
         elements: elements(&catch_up.elements),
         position: Some(position(catch_up.room.position)),
         reset: catch_up.reset,
@@ -206,7 +220,7 @@ fn caught_up(catch_up: &CatchUp, authors: &[feed::Author]) -> proto::CaughtUp {
         reset: catch_up.reset,
         history_truncated: catch_up.history_truncated,
         participants: catch_up.participants.iter().map(to_participant).collect(),
-        messages: catch_up.messages.iter().map(|m| message(code, m)).collect(),
+        messages: messages(code, catch_up.messages.clone()),
         elements: elements(&catch_up.elements),
         expire_time: Some(timestamp(catch_up.room.expire_time)),
         authors: authors
@@ -227,7 +241,7 @@ fn event(code: RoomCode, event: &Event) -> Option<proto::RoomEvent> {
     let is_signal = matches!(event.kind, EventKind::Signal { .. });
     let kind = match &event.kind {
         EventKind::Message(saved) => Kind::MessageSaved(proto::MessageSaved {
-            message: Some(message(code, saved)),
+            message: Some(message(code, Message::clone(saved))),
         }),
         EventKind::Whiteboard(change) => Kind::WhiteboardChanged(proto::WhiteboardChanged {
             user_id: change.user_id.as_str().to_owned(),

@@ -157,7 +157,7 @@ impl RoomService {
             .rooms
             .save_message(code, author, text, session, id)
             .await?;
-        Ok(convert::saved_message(code, &saved))
+        Ok(convert::saved_message(code, saved))
     }
 
     async fn messages(
@@ -168,7 +168,7 @@ impl RoomService {
         let page = MessagePageRequest::parse(request.page_size, &request.page_token)?;
         Ok(convert::message_page(
             code,
-            &self.rooms.messages(code, page).await?,
+            self.rooms.messages(code, page).await?,
         ))
     }
 

@@ -3,6 +3,8 @@
 //! The braces are part of a key: they are Redis Cluster's hash tag and keep a
 //! room on one node.
 
+use std::mem;
+
 use uuid::Uuid;
 
 use crate::domain::RoomCode;
@@ -15,32 +17,56 @@ pub(super) const ACTIVE_ROOMS: &str = "rooms:active";
 /// milliseconds. An index, never the truth.
 pub(super) const DUE_SESSIONS: &str = "sessions:due";
 
-/// The keys of a room, in the order in which every script takes them: the ten
-/// that live and end with the room, the request's, the feed's channel.
-pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> [String; 12] {
+/// How many keys a room's scripts take.
+pub(super) const OF_ROOM: usize = 12;
+
+/// What stands behind the room's own key in the others: the nine that live and end with it,
+/// the request's, the feed's channel.
+const PARTS: [&str; OF_ROOM - 1] = [
+    ":messages",
+    ":whiteboard",
+    ":changes",
+    ":tombstones",
+    ":participants",
+    ":arrivals",
+    ":sessions",
+    ":session-users",
+    ":user-sessions",
+    ":request:",
+    ":feed",
+];
+
+/// The keys of a room, in one text: each call of a script has them all.
+#[derive(Debug)]
+pub(super) struct RoomKeys {
+    text: String,
+    ends: [usize; OF_ROOM],
+}
+
+impl RoomKeys {
+    /// In the order in which every script takes them.
+    pub(super) fn all(&self) -> [&str; OF_ROOM] {
+        let mut start = 0;
+        self.ends
+            .map(|end| &self.text[mem::replace(&mut start, end)..end])
+    }
+}
+
+/// The keys of a room, and of a request in it.
+pub(super) fn of_room(code: RoomCode, request: Option<Uuid>) -> RoomKeys {
     let room = room(code);
-    let part = |name: &str| [&room, ":", name].concat();
-    [
-        room.clone(),
-        part("messages"),
-        part("whiteboard"),
-        part("changes"),
-        part("tombstones"),
-        part("participants"),
-        part("arrivals"),
-        part("sessions"),
-        part("session-users"),
-        part("user-sessions"),
-        match request {
-            Some(id) => {
-                let mut text = Uuid::encode_buffer();
-                let id = id.hyphenated().encode_lower(&mut text);
-                [&room, ":request:", id].concat()
-            }
-            None => part("request:"),
-        },
-        part("feed"),
-    ]
+    let mut text = String::with_capacity(512);
+    text.push_str(&room);
+    let mut ends = [text.len(); OF_ROOM];
+    for (part, end) in PARTS.iter().zip(&mut ends[1..]) {
+        text.push_str(&room);
+        text.push_str(part);
+        if let (":request:", Some(id)) = (*part, request) {
+            text.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+        }
+        *end = text.len();
+    }
+    RoomKeys { text, ends }
 }
 
 /// The hash of a room.
@@ -75,6 +101,18 @@ mod tests {
         assert_eq!(room_of_feed(feed(code).as_bytes()), Some(code));
         assert_eq!(room_of_feed(b"room:{12345x}:feed"), None);
         assert_eq!(room_of_feed(b"other"), None);
-        assert_eq!(of_room(code, None)[11], feed(code));
+        assert_eq!(of_room(code, None).all()[11], feed(code));
+    }
+
+    #[test]
+    fn the_keys_of_a_room_are_its_name_with_their_own() {
+        let code = RoomCode::from_number(123_456).unwrap();
+        let keys = of_room(code, Some(Uuid::from_u128(7)));
+        let [room, messages, .., request, feed] = keys.all();
+        assert_eq!(room, "room:{123456}");
+        assert_eq!(messages, "room:{123456}:messages");
+        let id = "00000000-0000-0000-0000-000000000007";
+        assert_eq!(request, format!("room:{{123456}}:request:{id}"));
+        assert_eq!(feed, "room:{123456}:feed");
     }
 }

@@ -48,7 +48,7 @@ impl RedisRooms {
         let arguments: Vec<&str> = std::iter::once(time_left)
             .chain(members.iter().map(String::as_str))
             .collect();
-        let keys = [keys::DUE_SESSIONS.to_owned()];
+        let keys = [keys::DUE_SESSIONS];
         let due = self
             .call(Effect::Repeatable, &self.scripts.due, &keys, &arguments)
             .await?;
@@ -59,7 +59,7 @@ impl RedisRooms {
     /// after this instant. An entry that stays is found to be left over when it
     /// is due.
     pub(super) async fn forget_due(&self, code: RoomCode, session: &SessionId, due: &str) {
-        let keys = [keys::DUE_SESSIONS.to_owned()];
+        let keys = [keys::DUE_SESSIONS];
         let entry = member(code, session);
         let forgotten = self
             .call(
@@ -117,7 +117,8 @@ impl RedisRooms {
         code: RoomCode,
         sessions: Vec<SessionId>,
     ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError> {
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let lease = milliseconds(self.settings.session_lease);
         let arguments: Vec<&str> = std::iter::once(lease.as_str())
             .chain(sessions.iter().map(SessionId::as_str))
@@ -189,7 +190,7 @@ impl RedisRooms {
     }
 
     async fn overdue(&self) -> Result<Vec<(String, String)>, RepositoryError> {
-        let keys = [keys::DUE_SESSIONS.to_owned()];
+        let keys = [keys::DUE_SESSIONS];
         let most = DUE_AT_ONCE.to_string();
         let value = self
             .call(Effect::Read, &self.scripts.overdue, &keys, &[&most])
@@ -213,7 +214,8 @@ impl RedisRooms {
             self.put_off(entry).await?;
             return Ok(false);
         }
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let arguments = [session.as_str()];
         let script = &self.scripts.expire_session;
         let value = match self
@@ -253,7 +255,7 @@ impl RedisRooms {
 
     /// Removes an entry unless it has been noted anew.
     async fn unlist_entry(&self, entry: &str, score: &str) -> Result<(), RepositoryError> {
-        let index = [keys::DUE_SESSIONS.to_owned()];
+        let index = [keys::DUE_SESSIONS];
         self.call(
             Effect::Repeatable,
             &self.scripts.unlist,

@@ -140,10 +140,10 @@ impl RedisRooms {
         &self,
         effect: Effect,
         script: &Script,
-        keys: &[String],
+        keys: &[&str],
         arguments: &[&str],
     ) -> Result<Value, RepositoryError> {
-        let key = keys.first().map_or("", String::as_str);
+        let key = keys.first().copied().unwrap_or_default();
         self.run(effect, key, |mut connection| async move {
             let called = script.by_digest(keys, arguments);
             match called.query_async(&mut connection).await {
@@ -169,7 +169,7 @@ impl RedisRooms {
         &self,
         effect: Effect,
         script: &Script,
-        keys: &[String; 12],
+        keys: &[&str; keys::OF_ROOM],
         arguments: &[&str],
         message_limit: usize,
     ) -> Result<Option<(Value, Contents)>, RepositoryError> {
@@ -234,7 +234,8 @@ impl RedisRooms {
         leading: &[&str],
         message_limit: usize,
     ) -> Result<Value, RepositoryError> {
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let limit = message_limit.to_string();
         let mut trusted = self.servers.trusted(code, since);
         loop {
@@ -264,7 +265,8 @@ impl RedisRooms {
     ) -> Result<(Value, Option<Contents>), RepositoryError> {
         let (effect, script) = (Effect::Repeatable, &self.scripts.join);
         if join.since == Since::Arrival {
-            let keys = keys::of_room(join.code, None);
+            let room_keys = keys::of_room(join.code, None);
+            let keys = room_keys.all();
             let arguments = [who, &["now", "0", "0", "0"]].concat();
             let limit = join.message_limit;
             let read = self
@@ -345,7 +347,7 @@ impl RedisRooms {
     }
 
     async fn unlist(&self, code: RoomCode, score: &str) -> Result<(), RepositoryError> {
-        let keys = [keys::ACTIVE_ROOMS.to_owned()];
+        let keys = [keys::ACTIVE_ROOMS];
         let arguments = [code.as_str(), score];
         self.call(Effect::Repeatable, &self.scripts.unlist, &keys, &arguments)
             .await
@@ -443,7 +445,8 @@ impl RoomRepository for RedisRooms {
         candidate: RoomCode,
         taken: Option<RoomCode>,
     ) -> Result<RoomCode, RepositoryError> {
-        let keys = [keys::creation(request.id.id)];
+        let claim = keys::creation(request.id.id);
+        let keys = [claim.as_str()];
         let taken = taken.as_ref().map_or("", RoomCode::as_str);
         let keep = milliseconds(request.kept_for());
         let arguments = [candidate.as_str(), taken, &keep];
@@ -466,7 +469,8 @@ impl RoomRepository for RedisRooms {
         room: &NewRoom,
         request: &Request,
     ) -> Answer<Option<Room>> {
-        let keys = keys::of_room(code, Some(request.id.id));
+        let room_keys = keys::of_room(code, Some(request.id.id));
+        let keys = room_keys.all();
         let seats = room.max_participants.number().to_string();
         let ttl = milliseconds(self.settings.ttl);
         let keep = milliseconds(request.kept_for());
@@ -503,7 +507,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn room(&self, code: RoomCode) -> Answer<RoomStats> {
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let value = self
             .call(Effect::Read, &self.scripts.room, &keys, &[])
             .await?;
@@ -570,7 +575,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn delete_room(&self, code: RoomCode) -> Answer<()> {
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let value = self
             .call(Effect::Repeatable, &self.scripts.delete_room, &keys, &[])
             .await?;
@@ -626,7 +632,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn leave(&self, code: RoomCode, user: &UserId, session: &SessionId) -> Answer<()> {
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let arguments = [session.as_str(), user.as_str()];
         let value = self
             .call(Effect::Repeatable, &self.scripts.leave, &keys, &arguments)
@@ -653,7 +660,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn save_message(&self, message: &NewMessage) -> Answer<SavedMessage> {
-        let keys = keys::of_room(message.code, Some(message.request.id.id));
+        let room_keys = keys::of_room(message.code, Some(message.request.id.id));
+        let keys = room_keys.all();
         let id = Uuid::new_v4();
         let id_text = id.to_string();
         let (head, tail) = record::message_around(id, message);
@@ -730,7 +738,8 @@ impl RoomRepository for RedisRooms {
         } else {
             limit.min(kept)
         };
-        let keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, None);
+        let keys = room_keys.all();
         let value = self
             .call(
                 Effect::Read,
@@ -748,7 +757,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn save_whiteboard(&self, drawing: &Drawing) -> Answer<SavedDrawing> {
-        let keys = keys::of_room(drawing.code, Some(drawing.request.id.id));
+        let room_keys = keys::of_room(drawing.code, Some(drawing.request.id.id));
+        let keys = room_keys.all();
         let mut arguments = vec![
             session_text(drawing.session.as_ref()).to_owned(),
             drawing.user.as_str().to_owned(),
@@ -806,7 +816,8 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn signal(&self, signal: &NewSignal) -> Answer<()> {
-        let keys = keys::of_room(signal.code, None);
+        let room_keys = keys::of_room(signal.code, None);
+        let keys = room_keys.all();
         let arguments = [
             session_text(signal.session.as_ref()),
             signal.from.user_id.as_str(),

@@ -18,19 +18,29 @@ impl Script {
     }
 
     /// Calls it where Redis knows it.
-    pub(super) fn by_digest(&self, keys: &[String], arguments: &[&str]) -> Cmd {
+    pub(super) fn by_digest(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
         call("EVALSHA", &self.digest, keys, arguments)
     }
 
     /// Calls it, and lets Redis know it from now on.
-    pub(super) fn by_text(&self, keys: &[String], arguments: &[&str]) -> Cmd {
+    pub(super) fn by_text(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
         call("EVAL", self.text, keys, arguments)
     }
 }
 
-fn call(command: &str, script: &str, keys: &[String], arguments: &[&str]) -> Cmd {
-    let mut call = redis::cmd(command);
-    call.arg(script).arg(keys.len()).arg(keys).arg(arguments);
+fn call(command: &str, script: &str, keys: &[&str], arguments: &[&str]) -> Cmd {
+    let count = keys.len().to_string();
+    let parts = || {
+        let head = [command, script, &count];
+        head.into_iter()
+            .chain(keys.iter().copied())
+            .chain(arguments.iter().copied())
+    };
+    let bytes = parts().map(str::len).sum();
+    let mut call = Cmd::with_capacity(parts().count(), bytes);
+    for part in parts() {
+        call.arg(part);
+    }
     call
 }
 
