@@ -13,6 +13,7 @@ use axum::Router;
 use socketioxide::SocketIo;
 use tokio::{
     net::TcpListener,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -87,10 +88,21 @@ pub fn build(config: &Config) -> anyhow::Result<App> {
 impl App {
     /// Serves browsers on `listener` until `shutdown` is cancelled, then tells them, lets
     /// them go and leaves their rooms; all within 10 seconds.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
-        let watching = tokio::spawn(self.persistence.clone().watch_health());
-        let keeping = tokio::spawn(self.gateway.clone().keep_sessions());
-        let pacing = tokio::spawn(self.gateway.clone().keep_pace());
+    ///
+    /// # Errors
+    ///
+    /// A task that all sockets depend on has failed; they were let go all the same.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        // Each goes on for ever. Without one of them sockets would stay, and hear nothing or
+        // lose their rooms.
+        let mut for_all = JoinSet::new();
+        for_all.spawn(self.persistence.clone().watch_health());
+        for_all.spawn(self.gateway.clone().keep_sessions());
+        for_all.spawn(self.gateway.clone().keep_pace());
         let connections = TaskTracker::new();
         let end = CancellationToken::new();
         let stop_accepting = CancellationToken::new();
@@ -102,7 +114,10 @@ impl App {
             end.clone(),
         ));
 
-        shutdown.cancelled().await;
+        let failed = tokio::select! {
+            () = shutdown.cancelled() => false,
+            _ = for_all.join_next() => true,
+        };
         self.draining.store(true, Ordering::Relaxed);
         info!("edge-gateway: draining: not ready");
         sleep(NOTICE).await;
@@ -131,8 +146,7 @@ impl App {
             warn!("some connections did not end in time");
         }
         self.feeds.cancel();
-        watching.abort();
-        keeping.abort();
-        pacing.abort();
+        anyhow::ensure!(!failed, "a task that all sockets depend on has failed");
+        Ok(())
     }
 }

@@ -88,7 +88,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(watch_signals(shutdown.clone()));
 
         info!("edge-gateway: open http://{}/", reachable(address));
-        app.run(listener, shutdown).await;
+        app.run(listener, shutdown).await?;
         info!("edge-gateway: stopped");
         anyhow::Ok(())
     });

@@ -315,20 +315,22 @@ test("rooms are listed page by page", async () => {
   assert.deepEqual(seen, all);
 });
 
-test("a pipeline ends with an error where a request on it cannot be read", async (t) => {
-  const session = connect(address);
-  t.after(() => session.destroy());
-  const stream = session.request({
-    ":method": "POST", ":path": "/roomkeeper.v1.RoomService/Pipeline",
-    "content-type": "application/grpc", te: "trailers",
+for (const method of ["Pipeline", "WatchRooms"]) {
+  test(`${method} ends with an error where a request on it cannot be read`, async (t) => {
+    const session = connect(address);
+    t.after(() => session.destroy());
+    const stream = session.request({
+      ":method": "POST", ":path": `/roomkeeper.v1.RoomService/${method}`,
+      "content-type": "application/grpc", te: "trailers",
+    });
+    // The first field is a message of its own, and this one is cut off.
+    stream.write(Buffer.from([0, 0, 0, 0, 2, 0x0a, 0x7f]));
+    const trailers = await new Promise((resolve, reject) => {
+      stream.on("trailers", resolve).on("error", reject).resume();
+    });
+    assert.equal(trailers["grpc-status"], "13", trailers["grpc-message"]);
   });
-  // A call is a message of its own, and this one is cut off.
-  stream.write(Buffer.from([0, 0, 0, 0, 2, 0x0a, 0x7f]));
-  const trailers = await new Promise((resolve, reject) => {
-    stream.on("trailers", resolve).on("error", reject).resume();
-  });
-  assert.equal(trailers["grpc-status"], "13", trailers["grpc-message"]);
-});
+}
 
 test("a service without its Redis listens, is not serving, and says why", async (t) => {
   const service = launch("persistence-service", {

@@ -201,7 +201,11 @@ impl Watches {
                             return;
                         }
                     }
-                    Ok(None) | Err(_) => return,
+                    Ok(None) => return,
+                    Err(status) => {
+                        self.outlet.fail(status).await;
+                        return;
+                    }
                 },
                 Some(ended) = self.tasks.join_next() => {
                     // One that was aborted has been removed already.

@@ -87,8 +87,13 @@ pub(super) fn message_around(id: Uuid, message: &NewMessage) -> (String, String)
         revision: 0,
         request_id: None,
     };
-    let mut head = serde_json::to_string(&record).unwrap_or_default();
+    // Room for what is not text; where texts need escapes it grows.
+    let texts = record.user_id.len() + record.username.len() + record.message.len();
+    let mut head = Vec::with_capacity(texts + 256);
+    // Writing to memory cannot fail, nor can these fields.
+    let _ = serde_json::to_writer(&mut head, &record);
     head.pop();
+    let mut head = String::from_utf8(head).unwrap_or_default();
     head.push_str(r#","timestamp":"#);
     let tail = match message.request.own_id() {
         Some(id) => format!(r#","requestId":"{id}"}}"#),
