@@ -1,9 +1,11 @@
 //! Rooms in Redis 7 or later: one script, one round trip, for each change.
 
 mod address;
+mod calls;
 mod cluster;
 mod connection;
 mod history;
+mod index;
 mod keys;
 mod leases;
 mod listener;
@@ -15,9 +17,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{
-    Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value, aio::MultiplexedConnection,
-};
+use redis::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,13 +26,14 @@ pub use self::address::RedisAddress;
 pub(crate) use self::record::event as decode_event;
 use self::{
     address::Place,
+    calls::CALLS_IN_FLIGHT,
     cluster::Cluster,
-    connection::{Attempt, Connection, Effect},
+    connection::{Connection, Effect},
     history::{Branch, History},
     listener::Listener,
     record::Contents,
     reply::{Reply, number},
-    scripts::{Script, Scripts},
+    scripts::Scripts,
 };
 pub use super::RoomSettings;
 use super::{
@@ -45,15 +46,8 @@ use crate::domain::{
     SessionId, UserId,
 };
 
-/// How many calls may be under way at once. More would only wait in Redis, and
-/// each holds its arguments, up to a megabyte.
-const CALLS_IN_FLIGHT: usize = 4_096;
-
 /// How many rooms are read at once where many are.
 const READS_AT_ONCE: usize = 64;
-
-/// How many codes of the index are looked at in one step.
-const INDEX_PAGE: usize = 500;
 
 /// The store on Redis.
 pub struct RedisRooms {
@@ -135,127 +129,6 @@ impl RedisRooms {
         }
     }
 
-    /// Calls a script with these keys and arguments.
-    async fn call(
-        &self,
-        effect: Effect,
-        script: &Script,
-        keys: &[&str],
-        arguments: &[&str],
-    ) -> Result<Value, RepositoryError> {
-        let key = keys.first().copied().unwrap_or_default();
-        self.run(effect, key, |mut connection| async move {
-            let called = script.by_digest(keys, arguments);
-            match called.query_async(&mut connection).await {
-                // Its text is sent along then: Redis remembers it, and may be made to
-                // forget it again at any moment.
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    let called = script.by_text(keys, arguments);
-                    called.query_async(&mut connection).await
-                }
-                answer => answer,
-            }
-        })
-        .await
-    }
-
-    /// Calls a script of a room, and reads the newest messages and the board at the same
-    /// instant, in one transaction: Lua handles each byte of what it reads several times,
-    /// which costs more than all else that a script does.
-    ///
-    /// Nothing, and nothing was done, where the server takes no transaction now; it refuses
-    /// one when its memory is full, even where the script alone may run.
-    async fn call_and_read(
-        &self,
-        effect: Effect,
-        script: &Script,
-        keys: &[&str; keys::OF_ROOM],
-        arguments: &[&str],
-        message_limit: usize,
-    ) -> Result<Option<(Value, Contents)>, RepositoryError> {
-        let [room, messages, board, ..] = keys;
-        let transaction = |call: Cmd| {
-            let mut transaction = redis::pipe();
-            transaction.atomic().ignore_errors().add_command(call);
-            let last = message_limit.saturating_sub(1);
-            transaction.cmd("LRANGE").arg(messages).arg(0).arg(last);
-            transaction.cmd("HGETALL").arg(board);
-            transaction
-        };
-        let answers = self
-            .run(effect, room, |mut connection| async move {
-                let called = transaction(script.by_digest(keys, arguments));
-                match answers(&called, &mut connection).await {
-                    Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                        let called = transaction(script.by_text(keys, arguments));
-                        answers(&called, &mut connection).await
-                    }
-                    answers => answers,
-                }
-            })
-            .await?;
-        Ok(match answers {
-            Some([answer, messages, board]) => Some((answer, Contents::of(messages, board)?)),
-            None => None,
-        })
-    }
-
-    /// Runs a call at the server that keeps this key.
-    async fn run<T, F>(
-        &self,
-        effect: Effect,
-        key: &str,
-        call: impl Fn(MultiplexedConnection) -> F,
-    ) -> Result<T, RepositoryError>
-    where
-        F: Future<Output = Result<T, redis::RedisError>>,
-    {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            return Err(RepositoryError::Unavailable(
-                "too many calls are under way".to_owned(),
-            ));
-        };
-        let mut attempt = Attempt::new(effect);
-        match &self.servers {
-            Servers::One(connection, ..) => connection.attempt(&mut attempt, call).await,
-            Servers::Cluster(cluster) => cluster.run(&mut attempt, key, call).await,
-        }
-    }
-
-    /// Calls a script that reads since a position, from one that can be trusted; once
-    /// more where a failover was noticed meanwhile. Its arguments end with the limit
-    /// of messages.
-    async fn call_since(
-        &self,
-        effect: Effect,
-        script: &Script,
-        code: RoomCode,
-        since: Since,
-        leading: &[&str],
-        message_limit: usize,
-    ) -> Result<Value, RepositoryError> {
-        let room_keys = keys::of_room(code, None);
-        let keys = room_keys.all();
-        let limit = message_limit.to_string();
-        let mut trusted = self.servers.trusted(code, since);
-        loop {
-            let (mode, epoch, revision) = since_arguments(trusted);
-            let mut arguments = leading.to_vec();
-            arguments.extend([mode, &epoch, &revision, &limit]);
-            let value = self.call(effect, script, &keys, &arguments).await?;
-            // The read itself says which history it has read.
-            if let Some((branch, now)) = Branch::told(&value) {
-                self.servers.tell(code, &branch, now);
-            }
-            let still_trusted = self.servers.trusted(code, trusted);
-            if still_trusted == trusted {
-                return Ok(value);
-            }
-            // What is not trusted is read whole, so this ends with the second time.
-            trusted = still_trusted;
-        }
-    }
-
     /// Makes the session a member and reads what it is to be shown: beside the script where
     /// that is everything, else within it.
     async fn join_and_read(
@@ -289,39 +162,6 @@ impl RedisRooms {
         Ok((value, None))
     }
 
-    /// Lists a room as active unless it is.
-    async fn list_as_active(
-        &self,
-        code: RoomCode,
-        create_time: u64,
-    ) -> Result<(), RepositoryError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(keys::ACTIVE_ROOMS)
-            .arg("NX")
-            .arg(create_time)
-            .arg(code.as_str());
-        let add = &add;
-        self.run(
-            Effect::Repeatable,
-            keys::ACTIVE_ROOMS,
-            |mut connection| async move { add.query_async::<()>(&mut connection).await },
-        )
-        .await
-    }
-
-    /// A room of the index. One that is damaged does not spoil the list.
-    async fn listed(&self, code: RoomCode) -> Result<Listed, RepositoryError> {
-        match self.room(code).await {
-            Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
-            Ok(Err(_)) => Ok(Listed::Gone),
-            Err(RepositoryError::Damaged(problem)) => {
-                self.damage.found(code, "a room cannot be listed", &problem);
-                Ok(Listed::Damaged)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Where a room is; nowhere if it is damaged, which whoever reads it is told.
     async fn position_if_sound(&self, code: RoomCode) -> Result<Option<Position>, RepositoryError> {
         match self.position(code).await {
@@ -344,83 +184,6 @@ impl RedisRooms {
         Ok(epoch
             .zip(revision)
             .map(|(epoch, revision)| Position { epoch, revision }))
-    }
-
-    async fn unlist(&self, code: RoomCode, score: &str) -> Result<(), RepositoryError> {
-        let keys = [keys::ACTIVE_ROOMS];
-        let arguments = [code.as_str(), score];
-        self.call(Effect::Repeatable, &self.scripts.unlist, &keys, &arguments)
-            .await
-            .map(drop)
-    }
-
-    /// Codes of the index with their scores as text, newest first, from below
-    /// a score or from the top.
-    async fn index_page(
-        &self,
-        from: Option<u64>,
-        offset: usize,
-    ) -> Result<Vec<(String, String)>, RepositoryError> {
-        let mut read = redis::cmd("ZREVRANGEBYSCORE");
-        read.arg(keys::ACTIVE_ROOMS)
-            .arg(from.map_or_else(|| "+inf".to_owned(), |score| score.to_string()))
-            .arg("-inf")
-            .arg("WITHSCORES")
-            .arg("LIMIT")
-            .arg(offset)
-            .arg(INDEX_PAGE);
-        let read = &read;
-        // RESP3 answers pairs with a score that is a number.
-        let pairs: Vec<(String, f64)> = self
-            .run(
-                Effect::Read,
-                keys::ACTIVE_ROOMS,
-                |mut connection| async move { read.query_async(&mut connection).await },
-            )
-            .await?;
-        Ok(pairs
-            .into_iter()
-            .map(|(code, score)| (code, format!("{score:.0}")))
-            .collect())
-    }
-}
-
-/// The answers to a transaction of three commands; nothing where it was refused whole.
-async fn answers(
-    transaction: &Pipeline,
-    connection: &mut MultiplexedConnection,
-) -> RedisResult<Option<[Value; 3]>> {
-    match transaction.query_async::<Vec<Value>>(connection).await {
-        Ok(answers) => {
-            let answers: Vec<Value> = answers
-                .into_iter()
-                .map(Value::extract_error)
-                .collect::<RedisResult<_>>()?;
-            Ok(answers.try_into().ok())
-        }
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// What became of a room of the index.
-enum Listed {
-    Living(Room),
-    Gone,
-    Damaged,
-}
-
-/// What a script's `mode`, `after epoch` and `after revision` say.
-fn since_arguments(since: Since) -> (&'static str, String, String) {
-    let zero = || "0".to_owned();
-    match since {
-        Since::Arrival => ("fresh", zero(), zero()),
-        Since::Now => ("now", zero(), zero()),
-        Since::Position(position) => (
-            "after",
-            position.epoch.to_string(),
-            position.revision.to_string(),
-        ),
     }
 }
 
@@ -531,47 +294,7 @@ impl RoomRepository for RedisRooms {
         after: Option<RoomCursor>,
         limit: usize,
     ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
-        let mut rooms: Vec<Room> = Vec::new();
-        let mut offset = 0;
-        loop {
-            let page = self
-                .index_page(after.map(|cursor| cursor.create_time), offset)
-                .await?;
-            let last_page = page.len() < INDEX_PAGE;
-            offset += page.len();
-            let listed = page.into_iter().filter_map(|(code, score)| {
-                let code = RoomCode::parse("code", &code).ok()?;
-                // Within a millisecond Redis lists by code, descending.
-                let seen = after.is_some_and(|cursor| {
-                    score == cursor.create_time.to_string() && code >= cursor.code
-                });
-                (!seen).then_some((code, score))
-            });
-            let mut living = stream::iter(listed)
-                .map(|(code, score)| async move {
-                    Ok::<_, RepositoryError>((code, score, self.listed(code).await?))
-                })
-                .buffered(READS_AT_ONCE);
-            while let Some((code, score, listed)) = living.try_next().await? {
-                match listed {
-                    Listed::Living(room) => rooms.push(room),
-                    Listed::Gone => self.unlist(code, &score).await?,
-                    Listed::Damaged => {}
-                }
-                if rooms.len() > limit {
-                    // One more than asked for: there is a next page.
-                    rooms.pop();
-                    let next = rooms.last().map(|room| RoomCursor {
-                        create_time: room.create_time,
-                        code: room.code,
-                    });
-                    return Ok((rooms, next));
-                }
-            }
-            if last_page {
-                return Ok((rooms, None));
-            }
-        }
+        self.active_rooms(after, limit).await
     }
 
     async fn delete_room(&self, code: RoomCode) -> Answer<()> {
@@ -869,35 +592,7 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn sweep(&self) -> Result<usize, RepositoryError> {
-        let (mut offset, mut removed) = (0, 0);
-        loop {
-            let page = self.index_page(None, offset).await?;
-            let last_page = page.len() < INDEX_PAGE;
-            let count = page.len();
-            let dead = stream::iter(page)
-                .map(|(code, score)| async move {
-                    let Ok(code) = RoomCode::parse("code", &code) else {
-                        return Ok(None);
-                    };
-                    match self.position(code).await {
-                        Ok(None) => Ok(Some((code, score))),
-                        // One room that is damaged or away does not keep the others.
-                        Ok(Some(_)) | Err(_) => Ok::<_, RepositoryError>(None),
-                    }
-                })
-                .buffered(READS_AT_ONCE)
-                .try_filter_map(|dead| async move { Ok(dead) })
-                .try_collect::<Vec<_>>()
-                .await?;
-            for (code, score) in &dead {
-                self.unlist(*code, score).await?;
-            }
-            removed += dead.len();
-            offset += count - dead.len();
-            if last_page {
-                return Ok(removed);
-            }
-        }
+        self.sweep_index().await
     }
 
     async fn listen(&self, code: RoomCode) -> Result<(), RepositoryError> {
