@@ -9,12 +9,9 @@ use std::{
 use edge_gateway::{
     app,
     config::{Config, ConfigError},
-    telemetry,
+    server, telemetry,
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -79,8 +76,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     let served = runtime.block_on(async {
         info!("edge-gateway {}", env!("CARGO_PKG_VERSION"));
         info!("persistence service: {}", config.persistence_url);
-        let listener = TcpListener::bind(config.listen)
-            .await
+        let listener = server::listen(config.listen)
             .with_context(|| format!("listen on {} (GATEWAY_LISTEN)", config.listen))?;
         let address = listener.local_addr().context("read the bound address")?;
         let app = app::build(&config)?;

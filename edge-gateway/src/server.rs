@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::sleep,
 };
@@ -34,6 +35,10 @@ use crate::socket::Meter;
 
 /// How many connections there may be: each takes a file descriptor, and some must be left.
 const MAX_CONNECTIONS: usize = 20_000;
+
+/// How many connections may wait to be accepted: after a restart everybody comes at once,
+/// and one that finds no place tries again a second later. The system may allow fewer.
+const BACKLOG: u32 = 4_096;
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +63,23 @@ impl Connection {
         // A connection becomes a WebSocket at most once.
         let _ = self.meter.set(meter);
     }
+}
+
+/// Listens at an address.
+///
+/// # Errors
+///
+/// The address is in use, or is none of this machine's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of the program before this one may still be ending.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` on `listener` until `stop`; the connections are tracked by

@@ -1,11 +1,14 @@
 // Large boards, many members, many rooms, hasty clients.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { test } from "node:test";
 
 import { assertRefused, element, ids } from "../harness/member.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
-import { until } from "../harness/until.mjs";
+import { until, within } from "../harness/until.mjs";
 
 const keeper = await Roomkeeper.start({ services: 2, gateways: 2 });
 
@@ -165,4 +168,29 @@ test("leaving one room and joining another at once mixes nothing up", async () =
     await member.next("chat:message", ({ message }) => message === `${n} heard`);
   }
   assert.ok(!member.received("chat:message").some(({ message }) => message.endsWith("unheard")));
+});
+
+const most = "/proc/sys/net/core/somaxconn";
+const allowed = existsSync(most) ? Number(readFileSync(most, "utf8")) : 0;
+
+test("a thousand who come at once all find a place to wait", {
+  skip: allowed < 1_000 && "the system lets fewer wait",
+}, async (t) => {
+  const { program, port } = keeper.gateways[1];
+  // Nobody is let in meanwhile; who finds no place has no connection.
+  await program.freeze();
+  t.after(() => program.signal("SIGCONT"));
+  const sockets = Array.from({ length: 1_000 }, () => connect(port, "127.0.0.1"));
+  t.after(() => sockets.forEach((socket) => socket.destroy()));
+  await within(
+    () => `${sockets.filter(({ connecting }) => connecting).length} find no place`,
+    Promise.all(sockets.map((socket) => once(socket, "connect"))),
+  );
+  program.signal("SIGCONT");
+  const answers = sockets.map(async (socket) => {
+    socket.write("GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    const [answer] = await once(socket, "data");
+    assert.match(String(answer), /^HTTP\/1.1 200 /);
+  });
+  await within(() => "all are answered", Promise.all(answers));
 });

@@ -4,7 +4,6 @@
 // on, the mutant is an error and not silently something else.
 
 const LUA = "persistence-service/src/repository/redis/lua/";
-const REDIS = "persistence-service/src/repository/redis/mod.rs";
 const WATCH = "persistence-service/src/feed/watch.rs";
 const LIVE = "edge-gateway/src/feed/live/mod.rs";
 
