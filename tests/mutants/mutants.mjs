@@ -59,11 +59,18 @@ export const MUTANTS = [
     name: "the history trimmed to 99",
     file: "crowds.test.mjs",
     tests: "sends repeated and in another order",
-    edits: [{
-      file: `${LUA}save_message.lua`,
-      find: "redis.call('RPOP', messages_key, kept - limit)",
-      replace: "redis.call('RPOP', messages_key, kept - limit + 1)",
-    }],
+    edits: [
+      {
+        file: `${LUA}save_message.lua`,
+        find: "if kept > limit then",
+        replace: "if kept >= limit then",
+      },
+      {
+        file: `${LUA}save_message.lua`,
+        find: "redis.call('RPOP', messages_key, kept - limit)",
+        replace: "redis.call('RPOP', messages_key, kept - limit + 1)",
+      },
+    ],
   },
   {
     name: "publish before the write",
