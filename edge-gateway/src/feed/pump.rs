@@ -26,8 +26,8 @@ use crate::{
 const COMMANDS: usize = 256;
 
 /// The pause before a room that cannot be watched is tried again: first and longest. Before
-/// the first try is none: another service may have the room, and each message that comes
-/// meanwhile is one fewer that the history can still give.
+/// the first try is none, once in the longest: another service may have the room, and each
+/// message that comes meanwhile is one fewer that the history can still give.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long a join waits for the room's feed.
@@ -173,6 +173,7 @@ pub(super) fn start(
         watching: None,
         watch_at: Some((Instant::now(), None)),
         failures: 0,
+        hurried: None,
         outboxes: HashMap::new(),
         joining: HashMap::new(),
         waiting: Vec::new(),
@@ -192,6 +193,8 @@ struct Pump {
     /// When to watch again, and from where.
     watch_at: Option<(Instant, Option<proto::Position>)>,
     failures: u32,
+    /// When it was last watched again without a pause.
+    hurried: Option<Instant>,
     outboxes: HashMap<MemberKey, Outbox>,
     joining: HashMap<MemberKey, (Reply, oneshot::Sender<Result<(), Refusal>>)>,
     waiting: Vec<oneshot::Sender<Result<(), Error>>>,
@@ -344,10 +347,14 @@ impl Pump {
     fn backoff(&mut self) -> Duration {
         let before = self.failures;
         self.failures += 1;
-        let Some(doublings) = before.checked_sub(1) else {
+        // A watch that breaks each time it has begun is not begun again without end.
+        let lately = |at: Instant| at.elapsed() < BACKOFF.1;
+        if before == 0 && !self.hurried.is_some_and(lately) {
+            self.hurried = Some(Instant::now());
             return Duration::ZERO;
-        };
-        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(doublings.min(5)));
+        }
+        let doublings = before.saturating_sub(1).min(5);
+        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(doublings));
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 }
