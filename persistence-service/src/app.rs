@@ -5,9 +5,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use roomkeeper_proto::v1::room_service_server::RoomServiceServer;
 use tokio::{
     net::TcpListener,
+    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::ServingStatus;
 
@@ -71,7 +72,8 @@ const HELD_UP: Duration = Duration::from_secs(5);
 ///
 /// [`OpenError`](crate::repository::embedded::OpenError) where the embedded store
 /// cannot be opened; others where the server cannot be set up or fails as a
-/// whole, or the embedded store does.
+/// whole, or the embedded store does, or a task that keeps the rooms; then calls
+/// could finish all the same.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -101,21 +103,14 @@ pub async fn run(
     );
     let rooms = Rooms::new(repository.clone(), history);
 
-    let tasks = TaskTracker::new();
     let (mut reporter, health) = tonic_health::server::health_reporter();
-    tasks.spawn(hub.clone().compare());
-    let leaving = stop.child_token();
-    let healthy = tasks.spawn(
-        leaving
-            .clone()
-            .run_until_cancelled_owned(follow_health(reporter.clone(), repository.availability())),
-    );
-    tasks.spawn(
-        stop.clone()
-            .run_until_cancelled_owned(expire(repository.clone())),
-    );
-    let sweeping = sweep(repository, config.room_ttl.min(SWEEP_INTERVAL));
-    tasks.spawn(stop.clone().run_until_cancelled_owned(sweeping));
+    // Each goes on for ever. Without one of them people who are gone would stay in their
+    // rooms, or readers or health would lag behind the store unnoticed.
+    let mut keepers = JoinSet::new();
+    keepers.spawn(hub.clone().compare());
+    keepers.spawn(follow_health(reporter.clone(), repository.availability()));
+    keepers.spawn(expire(repository.clone()));
+    keepers.spawn(sweep(repository, config.room_ttl.min(SWEEP_INTERVAL)));
 
     let service = RoomServiceServer::new(RoomService::new(rooms, hub))
         .max_decoding_message_size(MESSAGE_BYTES)
@@ -140,11 +135,13 @@ pub async fn run(
     let serving = server.serve_with_incoming_shutdown(incoming, draining.clone().cancelled_owned());
     tokio::pin!(serving);
     let leave = async {
-        shutdown.await;
+        let failed = tokio::select! {
+            () = shutdown => false,
+            _ = keepers.join_next() => true,
+        };
         tracing::info!("persistence-service: draining: not ready");
-        leaving.cancel();
-        // It only follows the store; whether it failed is of no interest any more.
-        drop(healthy.await);
+        // Health among them, which would follow the store again.
+        keepers.shutdown().await;
         for name in HEALTH_NAMES {
             reporter
                 .set_service_status(name, ServingStatus::NotServing)
@@ -157,16 +154,24 @@ pub async fn run(
             reporter.clear_service_status(name).await;
         }
         draining.cancel();
+        failed
     };
-    tokio::select! {
-        result = &mut serving => result?,
-        () = leave => match timeout(DRAIN_TIMEOUT, serving).await {
-            Ok(result) => result?,
-            Err(_) => tracing::warn!("calls under way did not finish in time"),
-        },
+    let failed = tokio::select! {
+        result = &mut serving => {
+            result?;
+            false
+        }
+        failed = leave => {
+            match timeout(DRAIN_TIMEOUT, serving).await {
+                Ok(result) => result?,
+                Err(_) => tracing::warn!("calls under way did not finish in time"),
+            }
+            failed
+        }
         () = store.failed() => anyhow::bail!("the store has failed; started again, it is checked"),
-    }
+    };
     store.close().await;
+    anyhow::ensure!(!failed, "a task that keeps the rooms has failed");
     tracing::info!("persistence-service: stopped");
     Ok(())
 }
