@@ -5,13 +5,19 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, FromRedisValue, RedisError, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult,
+    aio::MultiplexedConnection,
+};
 use uuid::Uuid;
+
+use crate::{DEADLINE, soon};
 
 /// A `redis-server` of a test's own, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) port: u16,
+    arguments: Vec<String>,
     child: Child,
     connection: MultiplexedConnection,
 }
@@ -24,29 +30,38 @@ impl Process {
         // others are tried.
         for _ in 0..10 {
             let (port, second) = (free_port(), free_port());
-            let mut child = Command::new("redis-server")
-                .args(arguments(port, second))
-                .arg("--dir")
-                .arg(data)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("redis-server is installed");
+            let arguments = arguments(port, second);
+            let mut child = spawn(data, &arguments);
             if let Some(connection) = connect(port, &mut child).await {
                 return Self {
                     port,
+                    arguments,
                     child,
                     connection,
                 };
             }
+            end(&mut child);
         }
-        panic!("redis-server did not start");
+        panic!("redis-server did not start; is it installed?");
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends the server at once, as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server ends");
+    }
+
+    /// Starts a server that was killed again, on what it had stored.
+    pub(crate) async fn restart(&mut self, data: &Path) {
+        self.child = spawn(data, &self.arguments);
+        self.connection = connect(self.port, &mut self.child)
+            .await
+            .expect("redis-server starts again");
     }
 
     /// Runs one command, given as its words.
@@ -68,10 +83,25 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A test that killed it has waited for its end already.
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
+        end(&mut self.child);
+    }
+}
+
+fn spawn(data: &Path, arguments: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(arguments)
+        .arg("--dir")
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed")
+}
+
+fn end(child: &mut Child) {
+    // One that was killed has been waited for already.
+    if child.kill().is_ok() {
+        drop(child.wait());
     }
 }
 
@@ -87,24 +117,36 @@ fn free_port() -> u16 {
     }
 }
 
-/// A connection to the server of this process.
+/// A connection as patient as the tests are: a machine may be held up.
+pub(crate) async fn open(port: u16) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(DEADLINE))
+        .set_response_timeout(Some(DEADLINE));
+    Client::open(format!("redis://127.0.0.1:{port}"))?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+}
+
+/// A connection to the server of this process, once it serves.
 async fn connect(port: u16, child: &mut Child) -> Option<MultiplexedConnection> {
-    let client = Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
-    for _ in 0..400 {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return None;
-        }
-        if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
-            let mut ask = redis::cmd("INFO");
-            let info = ask.arg("server").query_async::<String>(&mut connection);
-            if let Ok(info) = info.await {
-                let ours = info.contains(&format!("process_id:{}\r", child.id()));
-                return ours.then_some(connection);
+    let ours = format!("process_id:{}\r", child.id());
+    let connecting = async {
+        while matches!(child.try_wait(), Ok(None)) {
+            if let Ok(mut connection) = open(port).await
+                // Not while it loads what it had stored.
+                && redis::cmd("PING").query_async::<()>(&mut connection).await.is_ok()
+                && let Ok(info) = redis::cmd("INFO")
+                    .arg("server")
+                    .query_async::<String>(&mut connection)
+                    .await
+            {
+                return info.contains(&ours).then_some(connection);
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
+        None
+    };
+    soon("a redis-server", connecting).await
 }
 
 /// Ends a master at once, as a crash would, when its replica has what it has:
@@ -136,5 +178,5 @@ pub(crate) async fn until(what: &str, mut wanted: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    crate::soon(what, asking).await;
+    soon(what, asking).await;
 }

@@ -1,18 +1,13 @@
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
-
-use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
+use redis::{FromRedisValue, aio::MultiplexedConnection};
 use tempfile::TempDir;
+
+use crate::process::{Process, open, until};
 
 /// A Redis of a test's own, which ends with it.
 #[derive(Debug)]
 pub struct RedisServer {
-    port: u16,
+    process: Process,
     data: TempDir,
-    process: Child,
 }
 
 impl RedisServer {
@@ -23,45 +18,38 @@ impl RedisServer {
     /// Where there is no `redis-server`, or it does not start.
     pub async fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
-        // Another process may take the port meanwhile; then the server does not
-        // answer with our name and another port is tried.
-        for _ in 0..10 {
-            let port = free_port();
-            let mut process = spawn(port, &data);
-            if is_up(port, &mut process).await {
-                return Self {
-                    port,
-                    data,
-                    process,
-                };
-            }
-        }
-        panic!("redis-server did not start; is it installed?");
+        let process = Process::start(data.path(), |port, _| arguments(port)).await;
+        Self { process, data }
     }
 
     /// The address to connect to.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// The port it listens at.
     pub fn port(&self) -> u16 {
-        self.port
+        self.process.port
     }
 
     /// The process's id.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.pid()
     }
 
-    /// Ends the server at once, as a crash would.
+    /// Ends the server at once, as a crash would, when no fsync is under way: with
+    /// `everysec` Redis keeps to itself what it acknowledges while one lasts.
     ///
     /// # Panics
     ///
     /// Where it is not running.
-    pub fn kill(&mut self) {
-        self.process.kill().expect("the server runs");
-        self.process.wait().expect("the server ends");
+    pub async fn kill(&mut self) {
+        until("that no fsync is under way", async || {
+            let info: String = self.process.run(&["INFO", "persistence"]).await;
+            info.contains("aof_pending_bio_fsync:0") && info.contains("aof_buffer_length:0")
+        })
+        .await;
+        self.process.kill();
     }
 
     /// Starts the server again on what it had stored.
@@ -70,11 +58,7 @@ impl RedisServer {
     ///
     /// Where it does not start.
     pub async fn restart(&mut self) {
-        self.process = spawn(self.port, &self.data);
-        assert!(
-            is_up(self.port, &mut self.process).await,
-            "redis-server starts again"
-        );
+        self.process.restart(self.data.path()).await;
     }
 
     /// A connection of the test's own.
@@ -83,11 +67,7 @@ impl RedisServer {
     ///
     /// Where the server does not answer.
     pub async fn connection(&self) -> MultiplexedConnection {
-        let client = Client::open(self.url()).expect("an address");
-        client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("the server answers")
+        open(self.port()).await.expect("the server answers")
     }
 
     /// Runs one command, given as its words.
@@ -107,61 +87,17 @@ impl RedisServer {
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // A test that killed it has waited for its end already.
-        if self.process.kill().is_ok() {
-            drop(self.process.wait());
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("an address").port()
-}
-
-fn spawn(port: u16, data: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args([
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--save",
-            "",
-        ])
-        .args(["--enable-debug-command", "yes"])
-        .arg("--dir")
-        .arg(data.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed")
-}
-
-/// Whether the server of this process answers.
-async fn is_up(port: u16, process: &mut Child) -> bool {
-    let client = Client::open(format!("redis://127.0.0.1:{port}")).expect("an address");
-    for _ in 0..200 {
-        if !matches!(process.try_wait(), Ok(None)) {
-            return false;
-        }
-        if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-            && redis::cmd("PING")
-                .query_async::<()>(&mut connection)
-                .await
-                .is_ok()
-        {
-            let info: String = redis::cmd("INFO")
-                .arg("server")
-                .query_async(&mut connection)
-                .await
-                .unwrap_or_default();
-            return info.contains(&format!("process_id:{}\r", process.id()));
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    false
+fn arguments(port: u16) -> Vec<String> {
+    let port = port.to_string();
+    [
+        ("--port", port.as_str()),
+        ("--bind", "127.0.0.1"),
+        ("--appendonly", "yes"),
+        ("--appendfsync", "everysec"),
+        ("--save", ""),
+        ("--enable-debug-command", "yes"),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value.to_owned()])
+    .collect()
 }

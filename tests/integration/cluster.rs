@@ -22,7 +22,7 @@ async fn create(rooms: &dyn RoomRepository, code: RoomCode) {
     let created = async {
         loop {
             match rooms.create_room(code, &new_room(10), &request).await {
-                Err(RepositoryError::Unavailable(_)) => {}
+                Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => {}
                 answer => return answer,
             }
         }
@@ -106,7 +106,16 @@ impl Reader {
 
     /// Reads until it is where the room is; then it has what the store has.
     async fn ends_like(&mut self, rooms: &dyn RoomRepository, code: RoomCode) {
-        let now = rooms.catch_up(code, Since::Now, 0).await.unwrap().unwrap();
+        let now = async {
+            loop {
+                match rooms.catch_up(code, Since::Now, 0).await {
+                    // Another server may have the room since a moment ago.
+                    Err(RepositoryError::Unavailable(_)) => {}
+                    answer => return answer,
+                }
+            }
+        };
+        let now = soon("an answer", now).await.unwrap().unwrap();
         while self.position != now.room.position {
             self.read().await;
         }

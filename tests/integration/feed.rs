@@ -424,7 +424,7 @@ async fn a_watch_outlives_a_crash_of_redis() {
     let mut reader = Reader::default();
     reader.take(&next(&mut watch).await);
     say(&*store.rooms, code, "before").await;
-    store.redis.kill();
+    store.redis.kill().await;
     store.redis.restart().await;
     let mut available = store.rooms.availability();
     soon("the store", available.wait_for(|&up| up))

@@ -16,7 +16,7 @@ async fn with_short_leases() -> Store {
     Store::with(RoomSettings {
         ttl: Duration::from_secs(86_400),
         message_limit: 100,
-        session_lease: Duration::from_millis(300),
+        session_lease: Duration::from_millis(1_500),
     })
     .await
 }
@@ -128,8 +128,11 @@ async fn coming_and_going_costs_the_same_however_many_are_there() {
                 _ => comes(&store, code, "ann").await,
             }
             let mut commands = commands(&store.redis).await;
-            // Only a second after the last change is a room's life renewed.
-            commands.remove("pexpireat");
+            // Only a second after the last change is a room's life renewed, and a
+            // connection is looked at once a second.
+            for timed in ["pexpireat", "time", "config|get"] {
+                commands.remove(timed);
+            }
             let reads_all = ["hgetall", "hkeys", "hvals", "smembers", "zrange", "scan"];
             assert!(
                 change == "join" || reads_all.iter().all(|name| !commands.contains_key(*name)),
@@ -168,7 +171,8 @@ async fn an_entry_that_is_early_is_put_where_its_lease_ends() {
     let due: f64 = store.redis.run(&["ZSCORE", DUE, &entry]).await;
     let sessions = format!("room:{{{code}}}:sessions");
     let lease: f64 = store.redis.run(&["ZSCORE", &sessions, "ann"]).await;
-    assert!((due - lease).abs() < 1_000.0, "{due} and {lease}");
+    // Two readings of a clock, and not the time that was put there.
+    assert!((due - lease).abs() < 10_000.0, "{due} and {lease}");
 }
 
 #[tokio::test]
@@ -306,7 +310,7 @@ async fn a_room_from_before_there_were_leases_opens_without_its_ghosts() {
 
 #[tokio::test]
 async fn sessions_that_were_never_indexed_end_when_somebody_else_renews() {
-    let store = with_short_leases().await;
+    let store = Store::start().await;
     let code = old_room(
         &store,
         &[

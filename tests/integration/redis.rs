@@ -139,7 +139,7 @@ async fn between_two_renewals_a_new_key_ends_with_the_others() {
 
 #[tokio::test]
 async fn a_room_nobody_touches_is_gone_whole_and_from_the_index() {
-    let store = Store::with_ttl(Duration::from_millis(300)).await;
+    let store = Store::with_ttl(Duration::from_secs(2)).await;
     let code = store.room().await;
     fill(&store, code).await;
     let gone = async {
@@ -343,7 +343,7 @@ async fn what_was_acknowledged_survives_a_crash_of_redis() {
             .unwrap()
             .unwrap();
     }
-    store.redis.kill();
+    store.redis.kill().await;
     store.redis.restart().await;
     let mut available = store.rooms.availability();
     soon("the store", available.wait_for(|&up| up))

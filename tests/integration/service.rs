@@ -213,7 +213,7 @@ async fn without_redis_calls_are_answered_as_unavailable_and_recover_by_themselv
     let mut redis = RedisServer::start().await;
     let mut service = start(&redis.url()).await;
     let code = room(&mut service.client).await;
-    redis.kill();
+    redis.kill().await;
     for _ in 0..3 {
         let begun = Instant::now();
         let status = service
@@ -487,7 +487,7 @@ async fn a_stream_that_is_not_read_costs_nobody_else_and_comes_back_to_the_diffe
         assert!(matches!(next(&mut reader).await, Frame::Event(_)));
         slowest = slowest.max(begun.elapsed());
     }
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     let last = service.client.save_message(said(&code, "the last"));
     let last = last.await.unwrap().into_inner().message.unwrap().revision;
 

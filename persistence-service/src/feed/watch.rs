@@ -31,6 +31,10 @@ const MOST_AUTHORS: usize = 256;
 /// The least time between two looks at whether a room has expired.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How much later than by the store's clock a room's end may be expected here: what
+/// moved it took its time to come. A room that is deleted says so itself.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// What a watch gives.
 #[derive(Clone, Debug)]
 pub enum Frame {
@@ -352,7 +356,7 @@ impl Watch {
     fn gone(&self) -> Frame {
         Frame::Closed(match self.position {
             None => CloseReason::NotFound,
-            Some(_) if self.expires <= Instant::now() => CloseReason::Expired,
+            Some(_) if self.expires <= Instant::now() + ON_ITS_WAY => CloseReason::Expired,
             Some(_) => CloseReason::Deleted,
         })
     }
