@@ -55,6 +55,7 @@ test("what is made offline arrives once the network is back, a reload in between
   const ann = await browser.person(keeper, "Ann");
   const bob = await browser.person(keeper, "Bob");
   await Promise.all([ann.enter(code), bob.enter(code)]);
+  await until("the browser keeps the client", () => ann.page.evaluate(isKept));
   ann.expectsNetworkErrors = true;
 
   await ann.context.setOffline(true);
@@ -213,3 +214,12 @@ test("while the store is down the chat says so, and sends when it is back", asyn
   await keeper.redis.restart();
   await sameChat(code, [ann], 1);
 });
+
+// Runs in the page: whether it could be opened without a network.
+async function isKept() {
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname);
+  const files = ["/", ...loaded.filter((path) => /^\/(?:assets|excalidraw)\//.test(path))];
+  const cache = await caches.open("roomkeeper");
+  const kept = await Promise.all(files.map((path) => cache.match(path)));
+  return kept.every((response) => response !== undefined);
+}

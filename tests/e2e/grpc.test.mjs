@@ -7,6 +7,7 @@ import { test } from "node:test";
 
 import { call, curl, Stream } from "../harness/grpc.mjs";
 import { element } from "../harness/member.mjs";
+import { freePort } from "../harness/ports.mjs";
 import { launch, Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
@@ -333,12 +334,13 @@ for (const method of ["Pipeline", "WatchRooms"]) {
 }
 
 test("a service without its Redis listens, is not serving, and says why", async (t) => {
+  const port = await freePort();
   const service = launch("persistence-service", {
-    PERSISTENCE_LISTEN: `127.0.0.1:${keeper.services[0].port + 50}`,
+    PERSISTENCE_LISTEN: `127.0.0.1:${port}`,
     REDIS_URL: "redis://127.0.0.1:1",
   });
   t.after(() => service.stop());
-  const alone = `http://127.0.0.1:${keeper.services[0].port + 50}`;
+  const alone = `http://127.0.0.1:${port}`;
   const health = await until("it listens", async () => {
     const { code, stdout } = await curl(
       "-d", "{}", `${alone}/grpc.health.v1.Health/Check`,

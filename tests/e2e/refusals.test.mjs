@@ -487,10 +487,16 @@ test("a JSON text that is none, or is nested without end, does not end the socke
 if (keeper.redis) test("the 257th outstanding event of a socket is refused, and the others are answered", async () => {
   const { code } = await keeper.room();
   const member = await keeper.joined(code);
-  await keeper.redis.command("CLIENT", "PAUSE", "700", "WRITE");
-  const answers = await Promise.all(
-    Array.from({ length: 300 }, (_, n) => member.ask("chat:message", { roomId: code, message: `${n}` })),
-  );
+  await keeper.redis.command("CLIENT", "PAUSE", "60000", "WRITE");
+  let answered = 0;
+  const asked = Array.from({ length: 300 }, async (_, n) => {
+    const answer = await member.ask("chat:message", { roomId: code, message: `${n}` });
+    answered += 1;
+    return answer;
+  });
+  await until("those too many are refused", () => answered === 44);
+  await keeper.redis.command("CLIENT", "UNPAUSE");
+  const answers = await Promise.all(asked);
   const limited = answers.filter(({ success }) => !success);
   assert.equal(limited.length, 44);
   for (const answer of limited) {

@@ -10,7 +10,7 @@ import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
 // How long a write may take to be refused, and then some for a busy machine.
-const PROMPT = 2500;
+const PROMPT = 3500;
 
 const AWAY = ["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"];
 

@@ -61,14 +61,17 @@ export class Stream {
   /** The frames so far. */
   frames = [];
 
-  /** Without a `body` the requests are what `send` is given. */
+  /**
+   * `method` is one of RoomService, or of another service by its full name. Without a `body`
+   * the requests are what `send` is given.
+   */
   constructor(address, method, body) {
     this.#child = buf(
       [
         ...COMMON,
         "-d",
         body ? JSON.stringify(body) : "@-",
-        `${address}/roomkeeper.v1.RoomService/${method}`,
+        `${address}/${method.includes("/") ? method : `roomkeeper.v1.RoomService/${method}`}`,
       ],
       body ? "ignore" : "pipe",
     );

@@ -3,9 +3,7 @@
 import { connect, createServer } from "node:net";
 
 import { freePort } from "./ports.mjs";
-
-// How a pushed message begins, in RESP3 and in RESP2.
-const MESSAGE = /^[>*]\d+\r\n\$\d+\r\ns?message\r\n/;
+import { parse } from "./resp.mjs";
 
 /** Forwards to a port on loopback. */
 export class LossyProxy {
@@ -21,10 +19,15 @@ export class LossyProxy {
     proxy.server = createServer((client) => {
       const redis = connect(port, "127.0.0.1");
       client.pipe(redis);
+      let bytes = Buffer.alloc(0);
       redis.on("data", (chunk) => {
-        // On a connection where nothing else goes on, a message comes alone.
-        if (proxy.losing && MESSAGE.test(chunk.toString("latin1", 0, 64))) proxy.lost += 1;
-        else client.write(chunk);
+        bytes = Buffer.concat([bytes, chunk]);
+        // An answer may come together with a message.
+        for (let one = parse(bytes, 0); one; one = parse(bytes, 0)) {
+          if (proxy.losing && isMessage(one.value)) proxy.lost += 1;
+          else client.write(bytes.subarray(0, one.end));
+          bytes = bytes.subarray(one.end);
+        }
       });
       for (const [one, other] of [[client, redis], [redis, client]]) {
         one.on("error", () => other.destroy());
@@ -35,4 +38,8 @@ export class LossyProxy {
     proxy.server.unref();
     return proxy;
   }
+}
+
+function isMessage(value) {
+  return Array.isArray(value) && ["message", "smessage"].includes(value[0]);
 }

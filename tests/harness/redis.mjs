@@ -1,10 +1,11 @@
-// A private redis-server, and the little of its protocol that the assertions need.
+// A private redis-server, and what the assertions ask it.
 
 import { connect } from "node:net";
 
 import { freePort } from "./ports.mjs";
 import { Program, temporaryFolder } from "./program.mjs";
-import { until } from "./until.mjs";
+import { encode, parse } from "./resp.mjs";
+import { until, within } from "./until.mjs";
 
 /** A redis-server on loopback with its append-only file in a folder of its own. */
 export class Redis {
@@ -150,14 +151,16 @@ export class Redis {
   }
 
   /**
-   * Ends it at once, as soon as no fsync is under way: with `everysec` Redis keeps to
-   * itself what it acknowledges while one lasts, and on a busy disk that is lost.
+   * Ends it at once. With `everysec` Redis keeps to itself what it acknowledges while an
+   * fsync lasts, which would be lost; without, the system has all that is acknowledged.
    */
   async kill() {
-    const settled = until("no fsync is under way", async () =>
-      (await this.#info("persistence")).aof_pending_bio_fsync !== "1", 1_000);
+    const handedOver = async () => {
+      const [, policy] = await this.command("CONFIG", "GET", "appendfsync");
+      if (policy === "everysec") await this.command("CONFIG", "SET", "appendfsync", "no");
+    };
     // One that answers nothing is ended as it is.
-    await settled.catch(() => {});
+    await within(() => "it answers", handedOver(), 1_000).catch(() => {});
     await this.#program.kill();
   }
 
@@ -168,50 +171,5 @@ export class Redis {
 
   async stop() {
     await this.#program.stop();
-  }
-}
-
-function encode(parts) {
-  const texts = parts.map((part) => Buffer.from(String(part)));
-  const heads = [`*${texts.length}\r\n`];
-  return Buffer.concat([
-    Buffer.from(heads[0]),
-    ...texts.flatMap((text) => [Buffer.from(`$${text.length}\r\n`), text, Buffer.from("\r\n")]),
-  ]);
-}
-
-// RESP2: one value from `start`, or undefined where it has not all arrived.
-function parse(bytes, start) {
-  const line = bytes.indexOf("\r\n", start);
-  if (line < 0) return undefined;
-  const text = bytes.toString("utf8", start + 1, line);
-  const end = line + 2;
-  switch (String.fromCharCode(bytes[start])) {
-    case "+":
-      return { value: text, end };
-    case "-":
-      return { value: new Error(text), end };
-    case ":":
-      return { value: Number(text), end };
-    case "$": {
-      const length = Number(text);
-      if (length < 0) return { value: null, end };
-      if (bytes.length < end + length + 2) return undefined;
-      return { value: bytes.toString("utf8", end, end + length), end: end + length + 2 };
-    }
-    case "*": {
-      if (Number(text) < 0) return { value: null, end };
-      const values = [];
-      let position = end;
-      for (let n = 0; n < Number(text); n += 1) {
-        const item = parse(bytes, position);
-        if (!item) return undefined;
-        values.push(item.value);
-        position = item.end;
-      }
-      return { value: values, end: position };
-    }
-    default:
-      throw new Error(`not RESP2: ${text}`);
   }
 }

@@ -101,13 +101,14 @@ count "cargo test" "$status" \
 
 check "release build" cargo build --release --workspace
 
-# node_tests NAME CONCURRENCY PATTERN: the files in tests/ of a pattern, so many at once.
+# node_tests NAME CONCURRENCY SECONDS PATTERN: the files in tests/ of a pattern, so many at
+# once, each for so long at most: Node counts the time of a whole file.
 node_tests() {
-    local name=$1 concurrency=$2 pattern=$3 status
+    local name=$1 concurrency=$2 seconds=$3 pattern=$4 status
     echo "== $name"
     # The pattern is expanded in tests/: Node 20 expands none.
     # shellcheck disable=SC2086
-    (cd tests && node --test --test-concurrency="$concurrency" --test-timeout=180000 \
+    (cd tests && node --test --test-concurrency="$concurrency" --test-timeout="$seconds"000 \
         --test-reporter=spec --test-reporter-destination=stdout \
         --test-reporter=tap --test-reporter-destination="$logs/node" \
         $pattern)
@@ -120,11 +121,11 @@ node_tests() {
     rm -f "$logs/node"
 }
 
-node_tests "black-box tests" "${TEST_CONCURRENCY:-3}" 'e2e/*.test.mjs'
+node_tests "black-box tests" "${TEST_CONCURRENCY:-3}" 180 'e2e/*.test.mjs'
 # What holds for one service, without any Redis, in the store in a file.
-ROOMKEEPER_STORE=embedded node_tests "black-box tests, embedded store" "${TEST_CONCURRENCY:-3}" \
+ROOMKEEPER_STORE=embedded node_tests "black-box tests, embedded store" "${TEST_CONCURRENCY:-3}" 180 \
     "$(printf 'e2e/%s.test.mjs ' main_job http grpc refusals whiteboard presence resume races expiry)"
-node_tests "fault suite" "${FAULT_CONCURRENCY:-3}" 'faults/*.test.mjs'
-node_tests "browser tests" "${BROWSER_CONCURRENCY:-2}" 'browser/*.test.mjs'
+node_tests "fault suite" "${FAULT_CONCURRENCY:-3}" 600 'faults/*.test.mjs'
+node_tests "browser tests" "${BROWSER_CONCURRENCY:-2}" 180 'browser/*.test.mjs'
 
 total

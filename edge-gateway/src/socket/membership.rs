@@ -114,7 +114,7 @@ async fn bring_in(
                         username,
                         sync,
                         pump,
-                        _lease: lease,
+                        lease,
                     }),
                 );
                 return Ok(());
@@ -211,12 +211,14 @@ pub(super) async fn leave(
             session_id,
             user_id,
             pump,
-            _lease,
+            lease,
             ..
         } = *membership;
         let over = pump.is_over();
         // First the room falls silent here, then it is told: nothing comes after the ack.
         pump.leave(session.key).await;
+        // A renewal from here on would find it gone, and is not to bring it back.
+        drop(lease);
         if !over {
             let request = proto::LeaveRoomRequest {
                 room_code: claim.room.as_str().to_owned(),

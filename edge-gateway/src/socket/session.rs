@@ -46,7 +46,7 @@ pub(super) struct Membership {
     pub(super) username: String,
     pub(super) sync: Sync,
     pub(super) pump: PumpHandle,
-    pub(super) _lease: Lease,
+    pub(super) lease: Lease,
 }
 
 /// One socket's session.

@@ -306,7 +306,7 @@ function presence({ readers, finals, living, code }, blame) {
   }
 }
 
-/** Every write was answered in `limit` milliseconds, unless its gateway was frozen. */
+/** Every write was answered in `limit` milliseconds, unless something was frozen meanwhile. */
 function answersArePrompt(operations, { limit, exempt = [] }, blame) {
   for (const { event, attempts } of operations) {
     for (const { sentAt, took, answer } of attempts) {

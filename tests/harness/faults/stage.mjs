@@ -26,6 +26,12 @@ const PRESENCE_WITHIN = 45_000;
 /** What a machine that does other things too adds to those. */
 const SLACK = 1_000;
 
+/** How often the machine is asked whether it is held up, in milliseconds. */
+const PULSE = 50;
+
+/** So much later than asked counts as held up. */
+const HELD_UP = 300;
+
 /** How long a crowd may take to come, at the beginning. */
 const GATHER_WITHIN = 30_000;
 
@@ -117,6 +123,7 @@ export class Stage {
       frozen: [],
       injected: [],
     };
+    const calm = watchForHoldUps((time) => play.frozen.push(time));
     try {
       await crowd.allIn(GATHER_WITHIN);
       crowd.begin(rate);
@@ -129,6 +136,7 @@ export class Stage {
       await crowd.settled(20_000);
       return this.#judge(play, await this.#ending(play), seed);
     } finally {
+      clearInterval(calm);
       crowd.dismiss();
     }
   }
@@ -307,4 +315,15 @@ const scene = (elements) => [...elements].sort((one, other) => (one.id < other.i
 
 function sameUsers(one, other) {
   return JSON.stringify([...one].sort()) === JSON.stringify([...other].sort());
+}
+
+// Tells when this process stood still: the machine was busy elsewhere, and no answer that
+// crossed that time says how prompt the programs are.
+function watchForHoldUps(tell) {
+  let last = performance.now();
+  return setInterval(() => {
+    const now = performance.now();
+    if (now - last > PULSE + HELD_UP) tell({ from: last, to: now });
+    last = now;
+  }, PULSE);
 }
