@@ -222,7 +222,7 @@ export class Stage {
       }
       const living = [...new Set(open.map(({ user }) => user.id))];
       // What does not come true in time the checker tells in its own words.
-      const inTime = (what, probe, deadline) => until(what, probe, deadline).catch(() => undefined);
+      const inTime = (what, probe, deadline) => until(what, probe, deadline).catch(() => false);
       // A key of presence that was lost is noticed with the next renewal, up to ten seconds
       // later, and then the room is empty for a moment. What is said after that is heard
       // after it.
@@ -235,23 +235,26 @@ export class Stage {
       const { revision } = word.answer.message;
       await inTime("all have heard it", () =>
         open.every(({ reader }) => reader.messages.at(-1)?.revision === revision), HEARD_WITHIN);
+      const board = JSON.stringify(scene(await this.keeper.board(room.code)));
+      const allSee = await inTime("all see the board", () =>
+        open.every(({ reader }) => JSON.stringify(scene(reader.board.living())) === board), HEARD_WITHIN);
+      // A session that nobody ended stays for a while. Where something is wrong already the
+      // checker need not wait for it.
+      const patience = allSee ? PRESENCE_WITHIN : HEARD_WITHIN;
       await inTime("all see who is there", () =>
         open.every(({ reader: { people } }) => sameUsers(people.map(({ userId }) => userId), living)),
-      PRESENCE_WITHIN);
+      patience);
       const finals = [];
       for (const [n, gateway] of this.keeper.gateways.entries()) {
         await inTime("the count is right", async () =>
           (await gateway.get(`/api/rooms/${room.code}`)).body.room.participantCount === living.length,
-        PRESENCE_WITHIN);
+        patience);
         finals.push({
           messages: await this.keeper.messages(room.code, n),
           board: await this.keeper.board(room.code, n),
           room: (await gateway.get(`/api/rooms/${room.code}`)).body.room,
         });
       }
-      const stored = JSON.stringify(scene(finals[0].board));
-      await inTime("all see the board", () =>
-        open.every(({ reader }) => JSON.stringify(scene(reader.board.living())) === stored), HEARD_WITHIN);
       return { ...room, readers, finals, living };
     }));
   }
