@@ -494,8 +494,8 @@ if (keeper.redis) test("the 257th outstanding event of a socket is refused, and 
     answered += 1;
     return answer;
   });
-  await until("those too many are refused", () => answered === 44);
-  await keeper.redis.command("CLIENT", "UNPAUSE");
+  await until("those too many are refused", () => answered === 44)
+    .finally(() => keeper.redis.command("CLIENT", "UNPAUSE"));
   const answers = await Promise.all(asked);
   const limited = answers.filter(({ success }) => !success);
   assert.equal(limited.length, 44);

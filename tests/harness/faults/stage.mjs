@@ -302,7 +302,6 @@ export class Stage {
     );
     return { ...counts, rooms, crowd };
   }
-
 }
 
 /** How to do it again. */
