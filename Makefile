@@ -7,10 +7,13 @@ CLIENT := $(WEB)/dist/index.html
 CLIENT_PACKAGES := $(WEB)/node_modules/.package-lock.json
 CLIENT_SOURCES := $(shell find $(WEB) \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
-.PHONY: build client web run test bench soak pictures fmt lint schema-image clean
+.DEFAULT_GOAL := build
+.PHONY: help build client run dev web check lint test deny fmt schema-image bench soak pictures clean
 
-# Both programs, in target/release, the web client in the gateway.
-build: client
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: client ## build both programs in target/release, with the web client in the gateway
 	$(CARGO) build --release --workspace
 
 # The web client, for the gateway's next build. Without Node 20.19 or later and npm
@@ -30,41 +33,50 @@ $(CLIENT_PACKAGES): $(WEB)/package-lock.json
 	npm --prefix $(WEB) ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The web client's dev server, in front of the gateway at GATEWAY_URL
-# (http://127.0.0.1:4000), which `make run` starts.
-web: $(CLIENT_PACKAGES)
+web: $(CLIENT_PACKAGES) ## the client's dev server alone, before the gateway at GATEWAY_URL
 	npm --prefix $(WEB) run dev
 
-# Both programs, with rooms in ./data, or in the Redis of REDIS_URL. Ctrl-C stops
-# both.
-run: build
-	@bash tests/harness/run.sh
+# Rooms are in ./data, or in the Redis of REDIS_URL. The profile `quick` leaves out
+# link-time optimisation, which takes longer than all the rest.
+run: client ## build quickly and start both programs; Ctrl-C stops them
+	$(CARGO) build --profile quick --workspace
+	@bash scripts/run.sh quick
 
-# Everything there is to check; the last line is the sum of all test runners.
-test:
+dev: $(CLIENT_PACKAGES) ## debug builds and the client's dev server, rebuilt on change
+	@node scripts/dev.mjs
+
+# What to run before each commit: all but the tests that need release builds or a browser.
+check: lint $(CLIENT_PACKAGES) ## format, lints, schema, types, unit and integration tests
+	@bash tests/scripts/setup.sh
+	npm --prefix $(WEB) run check
+	npm --prefix $(WEB) test
+	$(CARGO) test --workspace
+
+test: ## run every check and every test; the last line is their sum
 	@bash tests/scripts/test.sh
 
-# Both programs under load beside a common Node server, about a quarter of an hour;
-# writes docs/performance.md. BENCH_ONLY=chat,join runs some parts (chat crowd join visit
-# board idle service growth footprint instructions hot_paths rpc), BENCH_RUNS=1 fewer runs.
-bench: build
+deny: ## check licences and bans of the dependencies; installs cargo-deny first (about 8 minutes)
+	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --config .deny.toml check bans licenses sources
+
+# BENCH_ONLY=chat,join runs some parts (chat crowd join visit board idle service growth
+# footprint instructions hot_paths rpc), BENCH_RUNS=1 fewer runs.
+bench: build ## measure beside a common Node server (15 minutes); writes docs/performance.md
 	@bash tests/scripts/bench.sh
 
-# A minute of fuzzing, then every fault, alone and mixed, for SOAK_MINUTES (20). What
-# fails prints SEED and EPISODE, with which it is played again.
-soak: build
+# What fails prints SEED and EPISODE, with which it is played again.
+soak: build ## fuzz, then play every fault for SOAK_MINUTES (20)
 	@bash tests/scripts/soak.sh
 
-# The README's pictures, taken anew.
-pictures: build
+pictures: build ## take the pictures of the README again
 	@bash tests/scripts/setup.sh browser
 	cd tests && node browser/pictures.mjs
 
-fmt: $(BUF)
+fmt: $(BUF) ## format Rust and the schema
 	$(CARGO) fmt --all
 	$(BUF) format --write
 
-lint: $(BUF)
+lint: $(BUF) ## check format and lints
 	$(CARGO) fmt --all --check
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
@@ -73,13 +85,13 @@ lint: $(BUF)
 
 # `buf breaking` compares the schema with this image. Renew it when the schema
 # has grown; where it would break a caller, the commit says why.
-schema-image: $(BUF)
+schema-image: $(BUF) ## renew the image of the schema
 	$(BUF) build -o proto/roomkeeper.binpb
 
 $(BUF): tests/package-lock.json
 	npm --prefix tests ci --ignore-scripts --no-audit --no-fund
 
-clean:
+clean: ## remove what was built
 	$(CARGO) clean
 	rm -rf tests/node_modules $(WEB)/node_modules
 	find $(WEB)/dist -mindepth 1 ! -name .gitkeep -delete

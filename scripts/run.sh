@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Starts both programs, with their settings from the environment or .env, until
-# Ctrl-C. Written for the bash 3.2 of macOS too.
+# Starts both programs of a build profile (`run.sh quick`), with their settings from
+# the environment or .env, until Ctrl-C. Written for the bash 3.2 of macOS too.
 set -uo pipefail
-cd "$(dirname "$0")/../.." || exit
+cd "$(dirname "$0")/.." || exit
+profile=${1:?"usage: run.sh PROFILE"}
 
 # A variable's value as the programs will read it: the environment, else .env.
 setting() {
@@ -60,7 +61,7 @@ moment() {
     wait $!
 }
 
-programs=${CARGO_TARGET_DIR:-target}/release
+programs=${CARGO_TARGET_DIR:-target}/$profile
 "$programs/persistence-service" </dev/null &
 service=$!
 "$programs/edge-gateway" </dev/null &
