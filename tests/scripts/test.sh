@@ -1,63 +1,12 @@
 #!/usr/bin/env bash
-# Runs every check and every test, goes on where one fails, and ends with the sum.
-#
-# The last line is `N passed, N failed`: the tests of all runners. A check that
-# is no test runner (format, lints, documentation, a build) counts only where it
-# fails, as one.
+# Runs every check and every test, goes on where one fails, and ends with the sum, whose
+# last line is `N passed, N failed`.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 exec </dev/null
 export CI=true
-
-logs=$(mktemp -d "${TMPDIR:-/tmp}/roomkeeper-test.XXXXXX")
-trap 'rm -rf "$logs"' EXIT
-
-passed=0
-failed=0
-failures=""
-
-fails() {
-    failed=$((failed + 1))
-    failures="$failures
-  $1"
-}
-
-# check NAME COMMAND...: something that either holds or does not.
-check() {
-    local name=$1
-    shift
-    echo "== $name"
-    "$@" || fails "$name"
-}
-
-# sum FILE PATTERN: adds the numbers that the (extended) pattern's group finds.
-sum() {
-    sed -nE "s/$2/\\1/p" "$1" | awk '{ total += $1 } END { print total + 0 }'
-}
-
-# count NAME STATUS PASSED FAILED: what one test runner says. One that fails
-# without a failed test, or runs none, did not run to its end.
-count() {
-    passed=$((passed + $3))
-    failed=$((failed + $4))
-    if [ "$4" -gt 0 ]; then
-        failures="$failures
-  $1: $4 tests"
-    elif [ "$2" -ne 0 ]; then
-        fails "$1 (exit $2)"
-    elif [ "$3" -eq 0 ]; then
-        fails "$1 (no test ran)"
-    fi
-}
-
-total() {
-    if [ -n "$failures" ]; then
-        echo
-        echo "Failed:$failures"
-    fi
-    echo "$passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
-}
+# shellcheck source=sum.sh
+source tests/scripts/sum.sh
 
 buf=tests/node_modules/.bin/buf
 
@@ -101,26 +50,7 @@ count "cargo test" "$status" \
 
 check "release build" cargo build --release --workspace
 
-# node_tests NAME CONCURRENCY SECONDS PATTERN: the files in tests/ of a pattern, so many at
-# once, each for so long at most: Node counts the time of a whole file.
-node_tests() {
-    local name=$1 concurrency=$2 seconds=$3 pattern=$4 status
-    echo "== $name"
-    # The pattern is expanded in tests/: Node 20 expands none.
-    # shellcheck disable=SC2086
-    (cd tests && node --test --test-concurrency="$concurrency" --test-timeout="$seconds"000 \
-        --test-reporter=spec --test-reporter-destination=stdout \
-        --test-reporter=tap --test-reporter-destination="$logs/node" \
-        $pattern)
-    status=$?
-    # The runner's own sum stands at the end; what a file printed stands before it.
-    tail -n 12 "$logs/node" >"$logs/node-sum" 2>/dev/null || : >"$logs/node-sum"
-    count "$name" "$status" \
-        "$(sum "$logs/node-sum" '^# pass ([0-9]+)$')" \
-        $(($(sum "$logs/node-sum" '^# fail ([0-9]+)$') + $(sum "$logs/node-sum" '^# cancelled ([0-9]+)$')))
-    rm -f "$logs/node"
-}
-
+node_tests "sum of the tests" 2 180 'scripts/*.test.mjs'
 node_tests "black-box tests" "${TEST_CONCURRENCY:-3}" 180 'e2e/*.test.mjs'
 # What holds for one service, without any Redis, in the store in a file.
 ROOMKEEPER_STORE=embedded node_tests "black-box tests, embedded store" "${TEST_CONCURRENCY:-3}" 180 \
