@@ -1,12 +1,10 @@
-//! The gateway's settings: the environment first, each also a flag.
-//!
-//! Everything is checked here, before a port is bound.
+//! The gateway's settings. Everything is checked here, before a port is bound.
 
-use std::{ffi::OsString, fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
-use clap::{Parser, ValueEnum, error::ErrorKind};
+use clap::Parser;
 use http::{Uri, header::HeaderValue};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use roomkeeper_common::settings::{self, LogSettings};
 
 /// The settings of `edge-gateway`.
 #[derive(Debug, Clone, Parser)]
@@ -50,121 +48,15 @@ pub struct Config {
     )]
     pub workers: Option<u16>,
 
-    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or tracing's directives.
-    #[arg(
-        long = "rust-log",
-        env = "RUST_LOG",
-        value_name = "RUST_LOG",
-        default_value = "info"
-    )]
-    pub log: LogFilter,
-
-    /// How to write the log: lines for people, or JSON for programs.
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_name = "LOG_FORMAT",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
+    /// What is logged, and how.
+    #[command(flatten)]
+    pub log: LogSettings,
 }
 
 impl Config {
-    /// How many threads serve. The service and Redis run beside this program as a rule; a
-    /// thread for each core would only wait for them, and be woken for nothing.
+    /// How many threads serve.
     pub fn workers(&self) -> usize {
-        self.workers.map_or_else(
-            || std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-            usize::from,
-        )
-    }
-
-    /// Reads the settings from `arguments` (the program's name first) and the environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Asked`] for `--help` and `--version`, else what is wrong, in one line.
-    pub fn read<I, T>(arguments: I) -> Result<Self, ConfigError>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        Self::try_parse_from(arguments).map_err(|error| {
-            let text = error.to_string();
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) {
-                return ConfigError::Asked(text);
-            }
-            let lines: Vec<&str> = text
-                .lines()
-                .map(str::trim)
-                .take_while(|line| !line.is_empty())
-                .collect();
-            ConfigError::Invalid(lines.join(" ").trim_start_matches("error: ").to_owned())
-        })
-    }
-}
-
-/// Why there is no [`Config`].
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not an error: the text that `--help` or `--version` asked for.
-    #[error("{0}")]
-    Asked(String),
-    /// One line that names the setting and what is wrong with it.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged, in tracing's directive syntax; valid by construction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFilter(String);
-
-impl LogFilter {
-    /// The filter itself. The Socket.io libraries are silent unless it names them: what
-    /// they call errors is what clients do, and no client may fill the log.
-    pub fn to_filter(&self) -> EnvFilter {
-        let quiet = ["socketioxide", "engineioxide"]
-            .into_iter()
-            .filter(|library| !self.0.contains(library))
-            .map(|library| format!(",{library}=off"));
-        EnvFilter::new(
-            std::iter::once(self.0.clone())
-                .chain(quiet)
-                .collect::<String>(),
-        )
-    }
-}
-
-impl FromStr for LogFilter {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // An empty variable is one that is not set.
-        let text = if text.is_empty() { "info" } else { text };
-        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-        // A bare word is a module to tracing, so a mistyped level would silence everything.
-        for word in text.split(',').map(str::trim) {
-            let is_plain = !word.contains(['=', '[']);
-            let is_ours = word.starts_with("edge_gateway");
-            if is_plain && !is_ours && word.parse::<LevelFilter>().is_err() {
-                return Err(format!(
-                    "`{word}` is no level; of a module it is written module=level"
-                ));
-            }
-        }
-        Ok(Self(text.to_owned()))
+        settings::workers(self.workers)
     }
 }
 
@@ -266,10 +158,12 @@ fn parse_origin(name: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use roomkeeper_common::settings::{LogFormat, SettingsError};
+
     use super::*;
 
-    fn read(arguments: &[&str]) -> Result<Config, ConfigError> {
-        Config::read([&["edge-gateway"], arguments].concat())
+    fn read(arguments: &[&str]) -> Result<Config, SettingsError> {
+        settings::parse([&["edge-gateway"], arguments].concat())
     }
 
     #[test]
@@ -278,7 +172,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
         assert_eq!(config.persistence_url.to_string(), "http://127.0.0.1:50051");
         assert_eq!(config.allowed_origins, AllowedOrigins::Listed(Vec::new()));
-        assert_eq!(config.log_format, LogFormat::Text);
+        assert_eq!(config.log.format, LogFormat::Text);
     }
 
     #[test]
@@ -301,21 +195,11 @@ mod tests {
                 ["--cors-allowed-origins", "http://a/b"],
                 "CORS_ALLOWED_ORIGINS",
             ),
-            (["--rust-log", "a=b=c"], "RUST_LOG"),
-            (["--rust-log", "inof"], "RUST_LOG"),
-            (["--rust-log", "info,tonic"], "RUST_LOG"),
-            (["--log-format", "xml"], "LOG_FORMAT"),
+            (["--workers", "0"], "GATEWAY_WORKERS"),
         ] {
             let text = read(&arguments).unwrap_err().to_string();
-            assert!(text.contains(variable), "{text}");
+            assert!(text.starts_with(variable), "{text}");
             assert_eq!(text.lines().count(), 1, "{text}");
-        }
-    }
-
-    #[test]
-    fn help_and_version_are_no_errors() {
-        for flag in ["--help", "--version"] {
-            assert!(matches!(read(&[flag]), Err(ConfigError::Asked(_))));
         }
     }
 

@@ -14,5 +14,4 @@ pub mod http;
 pub mod persistence;
 pub mod server;
 pub mod socket;
-pub mod telemetry;
 pub mod values;

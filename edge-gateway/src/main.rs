@@ -6,49 +6,31 @@ use std::{
     time::Duration,
 };
 
-use edge_gateway::{
-    app,
-    config::{Config, ConfigError},
-    server, telemetry,
+use edge_gateway::{app, config::Config, server};
+use roomkeeper_common::{
+    settings::{self, SettingsError},
+    signals, telemetry,
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// The exit code for settings that cannot be used.
 const BAD_CONFIG: u8 = 2;
 
-/// The exit code after a second signal.
-const STOPPED_AT_ONCE: i32 = 130;
-
 fn main() -> ExitCode {
-    // `.env` of the working directory, and of no other, never beats the real environment, and need not be there.
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        // A line that cannot be parsed may hold a secret: it is not repeated.
-        let problem = if let dotenvy::Error::Io(error) = error {
-            error.to_string()
-        } else {
-            "a line is not NAME=value".to_owned()
-        };
-        eprintln!("edge-gateway: .env: {problem}");
-        return ExitCode::from(BAD_CONFIG);
-    }
-    let config = match Config::read(std::env::args_os()) {
+    let config: Config = match settings::read() {
         Ok(config) => config,
-        Err(ConfigError::Asked(text)) => {
+        Err(SettingsError::Asked(text)) => {
             use std::io::Write as _;
-            // Whoever asked and closed the pipe has seen enough.
+            // A reader that closes the pipe has read enough.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(ConfigError::Invalid(problem)) => {
+        Err(SettingsError::Invalid(problem)) => {
             eprintln!("edge-gateway: {problem}");
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    telemetry::init(&config);
+    telemetry::init(&config.log);
 
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,8 +62,7 @@ fn run(config: Config) -> anyhow::Result<()> {
             .with_context(|| format!("listen on {} (GATEWAY_LISTEN)", config.listen))?;
         let address = listener.local_addr().context("read the bound address")?;
         let app = app::build(&config)?;
-        let shutdown = CancellationToken::new();
-        tokio::spawn(watch_signals(shutdown.clone()));
+        let shutdown = signals::watch("edge-gateway").context("watch for signals")?;
 
         info!("edge-gateway: open http://{}/", reachable(address));
         app.run(listener, shutdown).await?;
@@ -99,27 +80,4 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     address
-}
-
-/// Asks for a stop at the first SIGTERM or SIGINT, and exits at the second.
-async fn watch_signals(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        error!("signals cannot be watched");
-        return;
-    };
-    let mut next = async || {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    };
-    let name = next().await;
-    info!("edge-gateway: {name}, stopping");
-    shutdown.cancel();
-    let name = next().await;
-    warn!("edge-gateway: {name} again, exiting at once");
-    std::process::exit(STOPPED_AT_ONCE);
 }

@@ -12,4 +12,3 @@ mod grpc;
 pub mod hot_paths;
 pub mod repository;
 pub mod rooms;
-pub mod telemetry;

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use persistence_service::{
-    app,
-    config::{Config, one_line},
-    repository::embedded::OpenError,
-    telemetry,
+use persistence_service::{app, config::Config, repository::embedded::OpenError};
+use roomkeeper_common::{
+    settings::{self, SettingsError},
+    signals, telemetry,
 };
 use tokio::{
     net::TcpListener,
@@ -19,16 +18,18 @@ const USAGE: u8 = 2;
 /// What a process is sent that writes a file longer than it may.
 const SIGXFSZ: i32 = 25;
 
-/// The exit code after a second signal.
-const STOPPED_AT_ONCE: i32 = 130;
-
 fn main() -> ExitCode {
-    let config = match Config::read() {
+    let config: Config = match settings::read() {
         Ok(config) => config,
-        Err(error) if error.use_stderr() => return refuse(&one_line(&error)),
-        Err(help) => help.exit(),
+        Err(SettingsError::Asked(text)) => {
+            use std::io::Write as _;
+            // A reader that closes the pipe has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(SettingsError::Invalid(problem)) => return refuse(&problem),
     };
-    telemetry::init(&config);
+    telemetry::init(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.workers())
         .enable_all()
@@ -87,31 +88,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     // It would end the program; handled, the write fails as on a full disk.
     drop(signal(SignalKind::from_raw(SIGXFSZ))?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let mut stop = Some(stop);
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            match stop.take() {
-                // It ends with the receiver, whichever comes first.
-                Some(stop) => {
-                    let _ = stop.send(());
-                }
-                None => {
-                    tracing::warn!("stopped at once by a second signal");
-                    std::process::exit(STOPPED_AT_ONCE);
-                }
-            }
-        }
-    });
-    app::run(config, listener, async {
-        // A sender that is gone means the same: stop.
-        drop(stopped.await);
-    })
-    .await
+    let stop = signals::watch("persistence-service").context("watch for signals")?;
+    app::run(config, listener, stop.cancelled_owned()).await
 }

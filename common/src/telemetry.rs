@@ -8,13 +8,17 @@ use std::{
 
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::{Config, LogFormat};
+use crate::settings::{LogFormat, LogSettings};
 
-/// Sends the log to standard output as `config` asks, panics included.
-pub fn init(config: &Config) {
-    let registry = tracing_subscriber::registry().with(config.log.to_filter());
+/// Sends the log to standard output as `settings` ask, panics included.
+///
+/// # Panics
+///
+/// If the process logs already.
+pub fn init(settings: &LogSettings) {
+    let registry = tracing_subscriber::registry().with(settings.filter.to_filter());
     let lines = tracing_subscriber::fmt::layer();
-    match config.log_format {
+    match settings.format {
         LogFormat::Text => registry
             .with(
                 lines
@@ -25,7 +29,8 @@ pub fn init(config: &Config) {
         LogFormat::Json => registry.with(lines.json()).init(),
     }
 
-    // A task that panics would otherwise end without a word in a JSON log.
+    // Without this hook a panic goes to standard error as plain text, which no reader of
+    // a JSON log finds.
     panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
         tracing::error!(%panic, %backtrace, "panic");

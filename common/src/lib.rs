@@ -1,0 +1,5 @@
+//! What both programs have in common. It knows no transport and no store.
+
+pub mod settings;
+pub mod signals;
+pub mod telemetry;
