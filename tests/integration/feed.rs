@@ -468,3 +468,49 @@ async fn rooms_nobody_watches_are_not_listened_to() {
     };
     soon("the end of the subscription", listened).await;
 }
+
+/// A number from a section of `INFO`.
+async fn counted(store: &Store, section: &str, field: &str) -> u64 {
+    let info: String = store.redis.run(&["INFO", section]).await;
+    let rest = info.lines().find_map(|line| line.strip_prefix(field));
+    let digits = |text: &str| {
+        text.split(|c: char| !c.is_ascii_digit())
+            .next()
+            .map(str::to_owned)
+    };
+    rest.and_then(digits)
+        .map_or(0, |number| number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_room_that_is_left_and_joined_again_and_again_costs_other_rooms_nothing() {
+    const OTHERS: u64 = 250;
+    const CYCLES: u64 = 500;
+    let store = Store::start().await;
+    let mut others = Vec::new();
+    for _ in 0..OTHERS {
+        let code = store.room().await;
+        let mut watch = store.watch(code);
+        next(&mut watch).await;
+        others.push((code, watch));
+    }
+    let code = store.room().await;
+    let before = counted(&store, "stats", "total_connections_received:").await;
+    for cycle in 0..CYCLES {
+        let mut watch = store.watch(code);
+        next(&mut watch).await;
+        drop(watch);
+        // The next watch begins before, while and after the server confirms the end of this one.
+        for _ in 0..cycle % 8 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let subscribed = counted(&store, "commandstats", "cmdstat_ssubscribe:calls=").await;
+    assert!(subscribed <= OTHERS + CYCLES, "{subscribed} subscriptions");
+    let after = counted(&store, "stats", "total_connections_received:").await;
+    // Each reading of the statistics opens a connection of the test's own.
+    assert_eq!(after - before, 2, "the feed's connection was kept");
+    let (code, other) = &mut others[0];
+    say(&*store.rooms, *code, "still heard").await;
+    assert!(matches!(next(other).await, Frame::Event(_)));
+}

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,8 +38,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// as long as for an answer.
 const COMMANDS: usize = 1_024;
 
-/// How many subscriptions are under way at once. Each is a command of its own: in a cluster a command names channels of
-/// one slot only.
+/// How many subscriptions begin or end at once. Each is a command of its own: in a cluster a
+/// command names channels of one slot only.
 const SUBSCRIPTIONS_AT_ONCE: usize = 128;
 
 #[derive(Debug)]
@@ -120,6 +120,18 @@ impl Listener {
     }
 }
 
+/// The subscriptions of one connection that end at our own wish: the server confirms each of
+/// them with the same push that it sends when it ends a subscription itself. There are at most
+/// as many as commands at once.
+#[derive(Clone, Debug, Default)]
+struct Leaving(Arc<Mutex<HashSet<RoomCode>>>);
+
+impl Leaving {
+    fn codes(&self) -> MutexGuard<'_, HashSet<RoomCode>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 struct Task {
     server: Server,
     history: Arc<History>,
@@ -135,15 +147,16 @@ impl Task {
         let mut pause = Backoff::new();
         loop {
             let lost = Arc::new(Notify::new());
+            let leaving = Leaving::default();
             // The supervised connection tells of an outage; this one only ends with it.
-            let pushed = self.on_push(lost.clone());
+            let pushed = self.on_push(lost.clone(), leaving.clone());
             if let Ok((mut connection, branch)) = connect(&self.server, &self.history, pushed).await
                 && self.subscribe_again(&mut connection).await.is_ok()
             {
                 pause = Backoff::new();
                 self.set_current(Some(connection.clone()));
                 self.sink.interrupted();
-                self.serve(connection, &branch, &lost).await;
+                self.serve(connection, &branch, &lost, &leaving).await;
                 self.set_current(None);
                 tracing::debug!("the feed's connection was lost");
             }
@@ -157,6 +170,7 @@ impl Task {
         mut connection: MultiplexedConnection,
         branch: &Branch,
         lost: &Notify,
+        leaving: &Leaving,
     ) {
         // Not a pause anew after each command: commands may come all the time.
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
@@ -169,7 +183,7 @@ impl Task {
                 _ = pings.tick() => is_alive(&mut connection, branch).await,
                 received = self.waiting.recv_many(&mut commands, COMMANDS) => {
                     let commands = std::mem::take(&mut commands);
-                    received > 0 && self.obey(commands, &mut connection).await.is_ok()
+                    received > 0 && self.obey(commands, &connection, leaving).await.is_ok()
                 }
             };
             if !alive {
@@ -178,40 +192,35 @@ impl Task {
         }
     }
 
-    /// Obeys in order; subscriptions that follow each other are sent together, since
-    /// a thousand rooms may be watched at once.
+    /// Obeys all commands that wait. Each room is brought from what it is to what is wished
+    /// now, so a room that was left and joined again meanwhile costs no command.
     async fn obey(
         &mut self,
         commands: Vec<Command>,
-        connection: &mut MultiplexedConnection,
+        connection: &MultiplexedConnection,
+        leaving: &Leaving,
     ) -> Result<(), RedisError> {
-        let mut listening = Vec::new();
+        let (mut codes, mut asking) = (HashSet::new(), Vec::new());
         for command in commands {
             match command {
-                Command::Listen(code, done) => listening.push((code, done)),
+                Command::Listen(code, done) => {
+                    codes.insert(code);
+                    asking.push((code, done));
+                }
                 Command::Unlisten(code) => {
-                    self.listen_to(std::mem::take(&mut listening), connection)
-                        .await?;
-                    self.let_go(code, connection).await?;
+                    codes.insert(code);
                 }
             }
         }
-        self.listen_to(listening, connection).await
-    }
-
-    async fn listen_to(
-        &mut self,
-        listening: Vec<(RoomCode, oneshot::Sender<()>)>,
-        connection: &MultiplexedConnection,
-    ) -> Result<(), RedisError> {
-        let new: HashSet<RoomCode> = listening
-            .iter()
-            .map(|(code, _)| *code)
-            // Where nobody watches, whoever asked has given up.
-            .filter(|code| !self.subscribed.contains(code) && self.sink.is_watched(*code))
-            .collect();
-        self.subscribe_all(new, connection).await?;
-        for (code, done) in listening {
+        // A room is watched before its command is sent, so what is read here is no older than
+        // any of these commands.
+        let (wanted, unwanted): (HashSet<_>, HashSet<_>) = codes
+            .into_iter()
+            .filter(|code| self.sink.is_watched(*code) != self.subscribed.contains(code))
+            .partition(|code| !self.subscribed.contains(code));
+        self.unsubscribe_all(unwanted, connection, leaving).await?;
+        self.subscribe_all(wanted, connection).await?;
+        for (code, done) in asking {
             if self.subscribed.contains(&code) {
                 // Whoever asked may have given up; nothing is lost by that.
                 let _ = done.send(());
@@ -220,16 +229,17 @@ impl Task {
         Ok(())
     }
 
-    async fn let_go(
+    async fn unsubscribe_all(
         &mut self,
-        code: RoomCode,
-        connection: &mut MultiplexedConnection,
+        codes: HashSet<RoomCode>,
+        connection: &MultiplexedConnection,
+        leaving: &Leaving,
     ) -> Result<(), RedisError> {
-        // Somebody may have come between the last watcher's going and this.
-        if !self.sink.is_watched(code) && self.subscribed.remove(&code) {
-            let mut command = redis::cmd("SUNSUBSCRIBE");
-            command.arg(keys::feed(code));
-            command.query_async::<Value>(connection).await?;
+        let mut unsubscribing = stream::iter(codes)
+            .map(|code| unsubscribe(connection.clone(), code, leaving))
+            .buffer_unordered(SUBSCRIPTIONS_AT_ONCE);
+        while let Some(unsubscribed) = unsubscribing.next().await {
+            self.subscribed.remove(&unsubscribed?);
         }
         Ok(())
     }
@@ -266,7 +276,11 @@ impl Task {
     }
 
     /// Takes what Redis pushes, in the order of its coming, and never waits.
-    fn on_push(&self, lost: Arc<Notify>) -> impl Fn(PushInfo) + Send + Sync + 'static {
+    fn on_push(
+        &self,
+        lost: Arc<Notify>,
+        leaving: Leaving,
+    ) -> impl Fn(PushInfo) + Send + Sync + 'static {
         let sink = self.sink.clone();
         let unlisten = self.unlisten.clone();
         move |push| {
@@ -282,8 +296,9 @@ impl Task {
                 return;
             };
             if push.kind == PushKind::SUnsubscribe {
-                // Not at our wish: a slot that moves to another node ends it so.
-                if sink.is_watched(code) {
+                // Not at our wish: a slot that moves to another node ends it so. The client
+                // library takes such a push for an answer, so answers are out of step then.
+                if !leaving.codes().remove(&code) {
                     lost.notify_one();
                 }
             } else if push.kind == PushKind::SMessage
@@ -301,6 +316,28 @@ impl Task {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Ends the subscription to a room, and returns that room. A server that refuses has ended it
+/// already: a slot of a cluster may belong to another one by now.
+async fn unsubscribe(
+    mut connection: MultiplexedConnection,
+    code: RoomCode,
+    leaving: &Leaving,
+) -> Result<RoomCode, RedisError> {
+    leaving.codes().insert(code);
+    let mut command = redis::cmd("SUNSUBSCRIBE");
+    command.arg(keys::feed(code));
+    let answer = command.query_async::<Value>(&mut connection).await;
+    leaving.codes().remove(&code);
+    match answer {
+        Err(error) if error.is_io_error() => Err(error),
+        Ok(_) => Ok(code),
+        Err(error) => {
+            tracing::debug!(room.code = %code, %error, "a subscription had ended already");
+            Ok(code)
         }
     }
 }
