@@ -44,6 +44,12 @@ describe("showing", () => {
     expect(own).toEqual(before);
   });
 
+  test("an arrow without a head stays one, and one that says nothing of its head has one", () => {
+    const line = { points: [[0, 0], [9, 9]] };
+    expect(shown(element("arrow", { ...line, endArrowhead: null }))["endArrowhead"]).toBeNull();
+    expect(shown(element("arrow", line))["endArrowhead"]).toBe("arrow");
+  });
+
   test("an empty text stays a text, with its version", () => {
     const text = shown(element("text", { text: "", width: 0, height: 25 }));
     expect(text).toMatchObject({ text: "", isDeleted: false, version: 3, versionNonce: 7, height: 25 });

@@ -168,10 +168,15 @@ function complete(element: WireElement): Judged {
 
 function fillIn(element: Fields, defaults: Fields): void {
   for (const [field, value] of Object.entries(defaults)) {
-    const isMissing = isAbsent(element[field]) || (element[field] === "" && value !== "");
+    const isMissing = isUnsaid(field, element[field]) || (element[field] === "" && value !== "");
     const isNothing = NEVER_ZERO.includes(field) && element[field] === 0;
     if (isMissing || isNothing) element[field] = structuredClone(value);
   }
+}
+
+/** Whether a field says nothing. An arrow without a head says so by `null`. */
+function isUnsaid(field: string, value: unknown): boolean {
+  return value === undefined || (value === null && field !== "endArrowhead");
 }
 
 /** Takes what former fields say over into those of today, where these say nothing, and drops them. */
@@ -292,7 +297,7 @@ export function safeLink(link: unknown): string | null {
   return HOST.test(text) ? `https://${text}` : null;
 }
 
-function isDeep(value: unknown, deepest: number): boolean {
+export function isDeep(value: unknown, deepest: number): boolean {
   // Levels of lists and objects, from the outside in: a recursion could be too deep itself.
   let level: unknown[] = [value];
   for (let depth = 0; depth < deepest; depth += 1) {
