@@ -12,8 +12,8 @@ export function download(name: string, content: Blob | string, type = "text/plai
 
 /** A name that every file system takes. */
 export function fileName(text: string, extension: string): string {
-  const safe = text.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "room";
-  return `${safe}.${extension}`;
+  const safe = text.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  return `${[...safe].slice(0, 60).join("") || "room"}.${extension}`;
 }
 
 export async function copy(text: string): Promise<boolean> {

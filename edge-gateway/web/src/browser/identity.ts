@@ -2,6 +2,7 @@
 
 import { Limits } from "../protocol/payloads";
 import { Remembered } from "./storage";
+import { wellFormed } from "./text";
 import { uuid } from "./uuid";
 
 const ID = /^[\w-]{8,128}$/;
@@ -15,6 +16,6 @@ export const username = new Remembered<string>("username", cleanName);
 
 /** A name as the server takes it. */
 export function cleanName(text: string): string {
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ").trim();
+  const clean = wellFormed(text).replace(/[\u0000-\u001f\u007f-\u009f]/g, " ").trim();
   return [...clean].slice(0, Limits.username).join("").trim();
 }

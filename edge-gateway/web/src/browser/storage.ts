@@ -9,6 +9,7 @@ export class Remembered<T> {
   readonly #write: (value: T) => string;
   readonly #listeners = new Set<() => void>();
   #value: T;
+  #isStored = true;
 
   /** `read` makes a value of whatever text was found; of an empty one where there was none. */
   constructor(name: string, read: (stored: string) => T, write: (value: T) => string = String) {
@@ -25,11 +26,18 @@ export class Remembered<T> {
     return this.#value;
   }
 
+  /** Whether the last value that was set is kept over a reload. */
+  get isStored(): boolean {
+    return this.#isStored;
+  }
+
   set(value: T): void {
     try {
       localStorage.setItem(this.#key, this.#write(value));
+      this.#isStored = true;
     } catch {
       // Storage is closed or full: the page goes on with what it has in memory.
+      this.#isStored = false;
     }
     this.#changed(value);
   }

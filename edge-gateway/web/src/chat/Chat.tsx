@@ -234,7 +234,7 @@ function Composer({ session, state }: { session: RoomSession; state: RoomState }
   }
 
   function onKeyDown(event: KeyboardEvent) {
-    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event.nativeEvent)) return;
     event.preventDefault();
     send();
   }
@@ -262,6 +262,14 @@ function Composer({ session, state }: { session: RoomSession; state: RoomState }
       </button>
     </form>
   );
+}
+
+/**
+ * Whether a key belongs to an input method, which composes characters. Safari ends a
+ * composition before it reports the Enter that ended it, and then only the code tells.
+ */
+function isOfInputMethod({ isComposing, keyCode }: globalThis.KeyboardEvent): boolean {
+  return isComposing || keyCode === 229;
 }
 
 function timeOfDay(at: number): string {

@@ -112,9 +112,14 @@ function Visit({ session }: { session: RoomSession }) {
         <Connection state={state} />
         {!closed && <People state={state} onRename={() => setNaming(true)} />}
         <ThemeButton />
-        <RoomMenu state={state} onRename={() => setNaming(true)} />
+        <RoomMenu session={session} state={state} onRename={() => setNaming(true)} />
       </header>
       {closed && <ClosedBar closed={closed} />}
+      {!closed && !(state.keeps && userId.isStored) && (
+        <p className="trouble-bar" role="alert">
+          This browser’s storage does not work, so nothing is kept over a reload. Leave this page open until everything is sent.
+        </p>
+      )}
       <main className="room-main">
         <section className="board-part" {...part("board")}>
           {hasBoard && (
@@ -247,7 +252,7 @@ function People({ state, onRename }: { state: RoomState; onRename: () => void })
   );
 }
 
-function RoomMenu({ state, onRename }: { state: RoomState; onRename: () => void }) {
+function RoomMenu({ session, state, onRename }: { session: RoomSession; state: RoomState; onRename: () => void }) {
   const { room, messages, code } = state;
   const otherTheme = useTheme() === "dark" ? "light" : "dark";
   return (
@@ -261,7 +266,12 @@ function RoomMenu({ state, onRename }: { state: RoomState; onRename: () => void 
               disabled={isDisabled}
               onClick={() => {
                 close();
-                act();
+                try {
+                  act();
+                } catch (error) {
+                  console.warn(`"${label}" failed`, error);
+                  session.notify(`“${label}” did not work. Try again.`);
+                }
               }}
             >
               {label}

@@ -5,6 +5,7 @@ import { forget, recentRooms } from "../browser/recent";
 import { copyable } from "../browser/invitation";
 import { codeIn, shownCode } from "../browser/codes";
 import { go, roomPath } from "../browser/router";
+import { wellFormed } from "../browser/text";
 import { createRoom, listRooms } from "../protocol/http";
 import { Limits, type RoomInfo } from "../protocol/payloads";
 import { advise } from "../protocol/refusals";
@@ -79,7 +80,7 @@ function CreateRoom() {
     username.set(createdBy);
     setProblem("");
     setBusy(true);
-    const answer = await createRoom({ name: name.trim(), createdBy, maxParticipants: Number(seats) });
+    const answer = await createRoom({ name: wellFormed(name).trim(), createdBy, maxParticipants: Number(seats) });
     setBusy(false);
     if (answer.success) go(roomPath(answer.room.code));
     else setProblem(advise(answer).text);

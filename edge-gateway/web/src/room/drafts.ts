@@ -1,5 +1,6 @@
 /** Our own messages until the server has confirmed them: written down, sent in their order, once. */
 
+import { wellFormed } from "../browser/text";
 import { uuid } from "../browser/uuid";
 import { listMessages } from "../protocol/http";
 import { Limits } from "../protocol/payloads";
@@ -24,13 +25,15 @@ export class Drafts {
 
   /** What an earlier visit, or another tab, has not sent. */
   restore(messages: readonly UnsentMessage[]): void {
-    for (const { requestId, text, createdAt } of messages) {
+    for (const { requestId, text: written, createdAt } of messages) {
+      const text = wellFormed(written);
       this.#kept.add(requestId);
       this.#visit.dispatch({ type: "draft", draft: { requestId, text, createdAt, state: "pending" } });
     }
   }
 
-  write(text: string): void {
+  write(written: string): void {
+    const text = wellFormed(written);
     const { identity, epoch, state, outbox } = this.#visit;
     const draft: Draft = { requestId: uuid(), text, createdAt: Date.now(), state: "pending" };
     const { requestId, createdAt } = draft;

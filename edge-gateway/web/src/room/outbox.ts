@@ -1,11 +1,16 @@
 /**
- * What the server has not confirmed, kept over a reload: messages with their request ids,
- * and elements. In IndexedDB; where that is closed to us, nothing is kept and all else works.
+ * What the server has not confirmed, kept in IndexedDB over a reload: messages with their
+ * request ids, and elements.
  *
- * All tabs of a browser share it, so each tab adds and removes what is its own, and never
- * writes the whole. Elements need no request id: merging one twice changes nothing.
+ * All tabs of a browser share the database, so each tab adds and removes what is its own, and
+ * never writes the whole. Elements need no request id: merging one twice changes nothing.
+ *
+ * The database may go away while the page is open. So each tab also holds in memory what it
+ * has written, and writes all of it again to the database that it opens next. As long as that
+ * fails, the owner of the outbox knows it.
  */
 
+import { Database } from "../browser/database";
 import { wins } from "../board/sync";
 import type { WireElement } from "../protocol/payloads";
 
@@ -40,44 +45,75 @@ const BY_TIME = "createdAt";
 /** Rooms end a day after their last activity; what waits for one so much longer waits in vain. */
 const KEPT_FOR = 7 * 24 * 3_600_000;
 
-/** A store that takes longer is done without: what is made goes on to the server. */
-const PATIENCE = 1500;
+/** How long after a failure everything is written again, in milliseconds. */
+const RETRY_AFTER = 2000;
 
 const NOTHING: Unsent = { messages: [], elements: [] };
 
 export class Outbox {
   readonly #code: string;
-  #database: Promise<IDBDatabase | undefined>;
+  readonly #keeps: (keeps: boolean) => void;
+  readonly #database: Database;
+  /** What this tab wants to be kept. */
+  readonly #messages = new Map<string, UnsentMessage>();
+  readonly #elements = new Map<string, UnsentElement>();
+  /** How often the database was lost, and how often that was when all of it was written. */
+  #losses = 0;
+  #written = 0;
+  #isKeeping = true;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
 
-  constructor(code: string) {
+  /** `keeps` is called with false when nothing can be kept any more, and with true when it can again. */
+  constructor(code: string, keeps: (keeps: boolean) => void) {
     this.#code = code;
-    this.#database = soon(open(), undefined);
+    this.#keeps = keeps;
+    this.#database = new Database("roomkeeper", createStores, () => this.#lost());
   }
 
-  load(): Promise<Unsent> {
-    return soon(this.#load(), NOTHING);
+  /** What this browser has kept for the room; of the messages those of this user. */
+  async load(userId: string): Promise<Unsent> {
+    try {
+      const found = await this.#database.run([MESSAGES, ELEMENTS], (transaction) => ({
+        messages: this.#kept<UnsentMessage>(transaction.objectStore(MESSAGES)),
+        elements: this.#kept<UnsentElement>(transaction.objectStore(ELEMENTS)),
+      }));
+      const messages = found.messages.result.filter((message) => message.userId === userId);
+      const elements = found.elements.result;
+      messages.sort((a, b) => a.createdAt - b.createdAt);
+      for (const message of messages) this.#messages.set(message.requestId, message);
+      for (const element of elements) this.#elements.set(element.id, element);
+      this.#tell(true);
+      return { messages, elements };
+    } catch (error) {
+      this.#failed(error);
+      return NOTHING;
+    }
   }
 
   keepMessage(message: UnsentMessage): Promise<void> {
+    this.#messages.set(message.requestId, message);
     return this.#write(MESSAGES, (store) => store.put(message));
   }
 
   dropMessage(requestId: string): Promise<void> {
+    this.#messages.delete(requestId);
     return this.#write(MESSAGES, (store) => store.delete(requestId));
   }
 
   /** Adds these elements, except where another tab has a newer version. */
   keepElements(epoch: number, elements: readonly WireElement[]): Promise<void> {
+    const kept = elements.map((element): UnsentElement => (
+      { code: this.#code, id: element.id, epoch, element, createdAt: Date.now() }));
+    for (const element of kept) this.#elements.set(element.id, element);
     return this.#write(ELEMENTS, (store) => {
-      for (const element of elements) {
-        this.#unlessNewer(store, element, () =>
-          store.put({ code: this.#code, id: element.id, epoch, element, createdAt: Date.now() } satisfies UnsentElement));
-      }
+      for (const element of kept) this.#put(store, element);
     });
   }
 
   /** Removes these elements, except where another tab has a newer version. */
   dropElements(elements: readonly WireElement[]): Promise<void> {
+    for (const { id } of elements) this.#elements.delete(id);
     return this.#write(ELEMENTS, (store) => {
       for (const element of elements) {
         this.#unlessNewer(store, element, () => store.delete([this.#code, element.id]));
@@ -85,11 +121,14 @@ export class Outbox {
     });
   }
 
-  async close(): Promise<void> {
-    const database = await this.#database;
-    this.#database = Promise.resolve(undefined);
-    // Ends once what is under way has been written.
-    database?.close();
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#database.close();
+  }
+
+  #put(store: IDBObjectStore, kept: UnsentElement): void {
+    this.#unlessNewer(store, kept.element, () => store.put(kept));
   }
 
   #unlessNewer(store: IDBObjectStore, element: WireElement, act: () => void): void {
@@ -100,84 +139,82 @@ export class Outbox {
     };
   }
 
-  async #load(): Promise<Unsent> {
-    const database = await this.#database;
-    if (!database) return NOTHING;
-    try {
-      const transaction = database.transaction([MESSAGES, ELEMENTS], "readwrite");
-      const all = <T>(name: string) => {
-        const store = transaction.objectStore(name);
-        const old = store.index(BY_TIME).openKeyCursor(IDBKeyRange.upperBound(Date.now() - KEPT_FOR));
-        old.onsuccess = () => {
-          if (!old.result) return;
-          store.delete(old.result.primaryKey);
-          old.result.continue();
-        };
-        return result<T[]>(store.index(BY_CODE).getAll(this.#code));
-      };
-      const [messages, elements] = await Promise.all([all<UnsentMessage>(MESSAGES), all<UnsentElement>(ELEMENTS)]);
-      messages.sort((a, b) => a.createdAt - b.createdAt);
-      return { messages, elements };
-    } catch (error) {
-      console.warn("what was not sent cannot be read", error);
-      return NOTHING;
-    }
-  }
-
-  #write(store: string, write: (store: IDBObjectStore) => void): Promise<void> {
-    return soon(this.#written(store, write), undefined);
-  }
-
-  async #written(store: string, write: (store: IDBObjectStore) => void): Promise<void> {
-    const database = await this.#database;
-    if (!database) return;
-    try {
-      const transaction = database.transaction(store, "readwrite");
-      write(transaction.objectStore(store));
-      await new Promise<void>((resolve, reject) => {
-        transaction.oncomplete = () => resolve();
-        transaction.onabort = () => reject(transaction.error ?? new Error("aborted"));
-      });
-    } catch (error) {
-      // A full disk: what is made is still in memory, and sent from there.
-      console.warn("what is not sent cannot be kept", error);
-    }
-  }
-}
-
-function open(): Promise<IDBDatabase | undefined> {
-  return new Promise((resolve) => {
-    let request: IDBOpenDBRequest;
-    try {
-      request = indexedDB.open("roomkeeper", 1);
-    } catch {
-      resolve(undefined);
-      return;
-    }
-    request.onupgradeneeded = () => {
-      const messages = request.result.createObjectStore(MESSAGES, { keyPath: "requestId" });
-      const elements = request.result.createObjectStore(ELEMENTS, { keyPath: ["code", "id"] });
-      for (const store of [messages, elements]) {
-        store.createIndex(BY_CODE, "code");
-        store.createIndex(BY_TIME, "createdAt");
-      }
+  /** Removes what is too old, and reads what is kept for this room. */
+  #kept<T>(store: IDBObjectStore): IDBRequest<T[]> {
+    const old = store.index(BY_TIME).openKeyCursor(IDBKeyRange.upperBound(Date.now() - KEPT_FOR));
+    old.onsuccess = () => {
+      if (!old.result) return;
+      store.delete(old.result.primaryKey);
+      old.result.continue();
     };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => resolve(undefined);
-  });
+    return store.index(BY_CODE).getAll(this.#code);
+  }
+
+  /**
+   * Makes a change, and writes everything again if the database was lost since that was done.
+   * Resolves as soon as nothing is gained by waiting.
+   *
+   * A removal that fails is not repeated. What it leaves behind is sent again by a later visit,
+   * and that changes nothing.
+   */
+  #write(name: string, change?: (store: IDBObjectStore) => void): Promise<void> {
+    const written = this.#commit(name, change);
+    return this.#isKeeping ? written : Promise.resolve();
+  }
+
+  async #commit(name: string, change?: (store: IDBObjectStore) => void): Promise<void> {
+    try {
+      const losses = await this.#database.run([MESSAGES, ELEMENTS], (transaction) => {
+        if (this.#written !== this.#losses) this.#putAll(transaction);
+        change?.(transaction.objectStore(name));
+        return this.#losses;
+      });
+      this.#written = losses;
+      // If it was lost again meanwhile, everything is about to be written again.
+      if (losses === this.#losses) this.#tell(true);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #putAll(transaction: IDBTransaction): void {
+    for (const message of this.#messages.values()) transaction.objectStore(MESSAGES).put(message);
+    for (const element of this.#elements.values()) this.#put(transaction.objectStore(ELEMENTS), element);
+  }
+
+  #lost(): void {
+    this.#losses += 1;
+    this.#writeAllAfter(0);
+  }
+
+  /** A full disk, or a database that is closed to this page. What is made is sent from memory. */
+  #failed(error: unknown): void {
+    if (this.#isClosed) return;
+    console.warn("what is not sent cannot be kept", error);
+    this.#tell(false);
+    this.#writeAllAfter(RETRY_AFTER);
+  }
+
+  #writeAllAfter(wait: number): void {
+    if (this.#isClosed) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (this.#written !== this.#losses || !this.#isKeeping) void this.#write(MESSAGES);
+    }, wait);
+  }
+
+  #tell(keeps: boolean): void {
+    if (keeps === this.#isKeeping) return;
+    this.#isKeeping = keeps;
+    this.#keeps(keeps);
+  }
 }
 
-function result<T>(request: IDBRequest): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result as T);
-    request.onerror = () => reject(request.error ?? new Error("failed"));
-  });
-}
-
-/** A promise's value, or another where it takes too long. */
-function soon<T>(promise: Promise<T>, otherwise: T): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(otherwise), PATIENCE);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+function createStores(database: IDBDatabase): void {
+  const messages = database.createObjectStore(MESSAGES, { keyPath: "requestId" });
+  const elements = database.createObjectStore(ELEMENTS, { keyPath: ["code", "id"] });
+  for (const store of [messages, elements]) {
+    store.createIndex(BY_CODE, "code");
+    store.createIndex(BY_TIME, "createdAt");
+  }
 }

@@ -25,6 +25,12 @@ import type { Identity, Visit } from "./visit";
 /** An indicator that is not renewed ends. */
 const TYPING_LASTS = 5000;
 
+/** How often the clock of a visit ticks. */
+const TICK = 1000;
+
+/** After a pause between two ticks that is longer than this, the connection may be half open: the machine slept. */
+const SLEPT_AFTER = 10_000;
+
 /** How long "reconnecting" stays what it is before it is called offline. */
 const OFFLINE_AFTER = 8000;
 
@@ -50,12 +56,14 @@ export class RoomSession implements Visit {
   #joinTries = 0;
   #notices = 0;
   #offlineTimer: ReturnType<typeof setTimeout> | undefined;
+  #lastTick = Date.now();
+  #hasSlept = false;
 
   constructor(code: string, identity: Identity) {
     this.#identity = identity;
     this.#state = initialState(code, identity.userId);
     this.#shown = this.#state;
-    this.outbox = new Outbox(code);
+    this.outbox = new Outbox(code, (keeps) => this.dispatch({ type: "keeps", keeps }));
     this.socket = new RoomSocket(this.#events());
     void this.#start();
   }
@@ -73,22 +81,33 @@ export class RoomSession implements Visit {
     window.addEventListener("online", renew, { signal });
     window.addEventListener("offline", renew, { signal });
     window.addEventListener("pagehide", () => this.#changes.keep(), { signal });
-    const clock = setInterval(() => this.dispatch({ type: "expireTyping", now: Date.now() }), 1000);
+    const clock = setInterval(() => this.#tick(), TICK);
     signal.addEventListener("abort", () => clearInterval(clock));
     this.#offlineTimer = setTimeout(() => this.#lostForLong(), OFFLINE_AFTER);
     if (!navigator.onLine) this.dispatch({ type: "link", link: "offline" });
     this.socket.open();
   }
 
+  #tick(): void {
+    const now = Date.now();
+    this.dispatch({ type: "expireTyping", now });
+    this.#hasSlept ||= now - this.#lastTick > SLEPT_AFTER;
+    this.#lastTick = now;
+    // A browser lets the clock of a hidden page tick once a minute, and nobody waits there.
+    if (!this.#hasSlept || document.visibilityState !== "visible") return;
+    this.#hasSlept = false;
+    // The answer brings what was missed. If none comes, the connection is replaced.
+    this.rejoin();
+  }
+
   async #restore(): Promise<void> {
-    const { messages, elements } = await this.outbox.load();
+    const { messages, elements } = await this.outbox.load(this.#identity.userId);
     if (this.isStopped) return;
-    const mine = messages.filter(({ userId }) => userId === this.#identity.userId);
-    this.#epoch = Math.max(0, ...mine.map(({ epoch }) => epoch), ...elements.map(({ epoch }) => epoch));
+    this.#epoch = Math.max(0, ...messages.map(({ epoch }) => epoch), ...elements.map(({ epoch }) => epoch));
     const isOfThisRoom = ({ epoch }: { epoch: number }) => epoch === 0 || epoch === this.#epoch;
-    this.#drafts.restore(mine.filter((message) => !isOfThisRoom(message)));
+    this.#drafts.restore(messages.filter((message) => !isOfThisRoom(message)));
     this.#drafts.fail(ANOTHER_ROOM);
-    this.#drafts.restore(mine.filter(isOfThisRoom));
+    this.#drafts.restore(messages.filter(isOfThisRoom));
     void this.outbox.dropElements(elements.filter((one) => !isOfThisRoom(one)).map(({ element }) => element));
     this.board.restore(elements.filter(isOfThisRoom).map(({ element }) => element));
   }
@@ -186,7 +205,7 @@ export class RoomSession implements Visit {
       this.#changes.keep();
     }
     this.socket.close();
-    await this.outbox.close();
+    this.outbox.close();
   }
 
   // What the parts of the visit use.

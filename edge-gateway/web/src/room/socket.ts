@@ -44,12 +44,23 @@ export interface Listener {
   problem(problem: Problem): void;
 }
 
-/** How long an answer may take; afterwards nobody knows what became of the request. */
-const ANSWER_TIMEOUT = 10_000;
+/**
+ * How long an answer may take, in milliseconds. The server answers within two seconds, so
+ * afterwards the connection counts as dead, and nobody knows what became of the request.
+ */
+const PATIENCE = 5000;
+
+/** How many characters a slow network sends in a millisecond. What is being sent is waited for at this pace. */
+const SLOW_NETWORK = 20;
+
+/** How long the answer to a farewell is waited for. */
+const PARTING = 1000;
 
 export class RoomSocket {
   readonly #socket: Socket;
   #goingAway: ReturnType<typeof setTimeout> | undefined;
+  /** How many characters were sent in requests that have no answer yet. */
+  #unanswered = 0;
 
   constructor(listener: Listener) {
     const socket = io({
@@ -114,8 +125,14 @@ export class RoomSocket {
     return this.#ask(ClientEvent.join, join);
   }
 
-  leave(leave: Leave): Promise<Answer | undefined> {
-    return this.#ask(ClientEvent.leave, leave, 1000);
+  /** Resolves when the room knows, or after a moment: the connection is closed next. */
+  async leave(leave: Leave): Promise<void> {
+    if (!this.#socket.connected) return;
+    try {
+      await this.#request(ClientEvent.leave, leave, PARTING);
+    } catch {
+      // The end of the connection says the same.
+    }
   }
 
   say(say: Say): Promise<Answer<Said> | undefined> {
@@ -138,14 +155,27 @@ export class RoomSocket {
     this.#tell(ClientEvent.pointer, pointer);
   }
 
-  /** Answers `undefined` where no answer came: what became of the request is not known. */
-  async #ask<T>(event: string, payload: object, timeout = ANSWER_TIMEOUT): Promise<Answer<T> | undefined> {
-    if (!this.#socket.connected) return undefined;
+  /** Resolves with `undefined` where no answer came: what became of the request is not known. */
+  async #ask<T>(event: string, payload: object): Promise<Answer<T> | undefined> {
+    const { id, connected } = this.#socket;
+    if (!connected) return undefined;
+    const { length } = JSON.stringify(payload);
+    this.#unanswered += length;
     try {
-      return (await this.#socket.timeout(timeout).emitWithAck(event, payload)) as Answer<T>;
+      return await this.#request<T>(event, payload, PATIENCE + this.#unanswered / SLOW_NETWORK);
     } catch {
+      // After a sleep a connection may be half open, which pings show half a minute later.
+      // Of several requests that wait on one connection, the first replaces it.
+      if (this.#socket.connected && this.#socket.id === id) this.renew();
       return undefined;
+    } finally {
+      this.#unanswered -= length;
     }
+  }
+
+  /** Rejects if the connection ends, or if no answer comes within so many milliseconds. */
+  async #request<T>(event: string, payload: object, timeout: number): Promise<Answer<T>> {
+    return (await this.#socket.timeout(timeout).emitWithAck(event, payload)) as Answer<T>;
   }
 
   /** What is worth nothing later is not kept for later. */

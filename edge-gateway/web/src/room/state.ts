@@ -74,6 +74,8 @@ export interface RoomState {
   unread: number;
   attentive: boolean;
   notices: readonly Notice[];
+  /** Whether this browser can keep what is not sent over a reload. */
+  keeps: boolean;
 }
 
 export type Action =
@@ -98,7 +100,8 @@ export type Action =
   | { type: "discard"; requestId: string }
   | { type: "attention"; attentive: boolean }
   | { type: "notice"; notice: Notice }
-  | { type: "dismiss"; id: number };
+  | { type: "dismiss"; id: number }
+  | { type: "keeps"; keeps: boolean };
 
 export function initialState(code: string, userId: string): RoomState {
   return {
@@ -120,6 +123,7 @@ export function initialState(code: string, userId: string): RoomState {
     unread: 0,
     attentive: true,
     notices: [],
+    keeps: true,
   };
 }
 
@@ -243,6 +247,9 @@ export function reduce(state: RoomState, action: Action): RoomState {
 
     case "dismiss":
       return { ...state, notices: state.notices.filter(({ id }) => id !== action.id) };
+
+    case "keeps":
+      return { ...state, keeps: action.keeps };
   }
 }
 
