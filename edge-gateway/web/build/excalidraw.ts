@@ -20,6 +20,9 @@ const NO_LOCALE = "\0excalidraw-no-locale";
 const SUBSETTING = /^\.\/subset-(?:shared|worker)\.chunk\.js$/;
 const WHOLE_FONTS = fileURLToPath(new URL("./whole-fonts.ts", import.meta.url));
 
+/** The action of the context menu that adds to a library. A board has none, so the menu leaves the action out. */
+const ADD_TO_LIBRARY = '{name:"addToLibrary",';
+
 /** Where `public/boot.js` tells Excalidraw to look; kept for ever by browsers, so it names the version. */
 const BASE = `excalidraw/${version}/`;
 
@@ -31,6 +34,7 @@ const BASE = `excalidraw/${version}/`;
  */
 export function excalidraw(): Plugin {
   let seen = 0;
+  let libraries = 0;
   return {
     name: "excalidraw",
     enforce: "pre",
@@ -51,9 +55,12 @@ export function excalidraw(): Plugin {
     },
 
     transform(code, id) {
-      if (!id.includes("@excalidraw/excalidraw/dist/prod/") || !code.includes("ASSETS_FALLBACK_URL")) {
-        return null;
+      if (!id.includes("@excalidraw/excalidraw/dist/prod/")) return null;
+      if (code.includes(ADD_TO_LIBRARY)) {
+        libraries += 1;
+        return { code: code.replace(ADD_TO_LIBRARY, `${ADD_TO_LIBRARY}predicate:()=>!1,`), map: null };
       }
+      if (!code.includes("ASSETS_FALLBACK_URL")) return null;
       seen += 1;
       const family = new RegExp(`([\\w$]+)="${LEFT_OUT}"`).exec(code)?.[1];
       if (!family) throw new Error(`Excalidraw does not name the font ${LEFT_OUT}`);
@@ -68,6 +75,7 @@ export function excalidraw(): Plugin {
 
     async generateBundle() {
       if (seen !== 1) throw new Error(`Excalidraw names its fonts' fallback in ${seen} files, not in one`);
+      if (libraries !== 1) throw new Error(`Excalidraw adds to a library in ${libraries} files, not in one`);
       for (const family of await readdir(join(dist, "fonts"))) {
         if (family === LEFT_OUT) continue;
         for (const file of await readdir(join(dist, "fonts", family))) {

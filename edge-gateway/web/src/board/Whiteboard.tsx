@@ -14,7 +14,7 @@ import {
   useSyncExternalStore,
 } from "react";
 
-import { useTheme } from "../browser/theme";
+import { type Theme, useTheme } from "../browser/theme";
 import type { WireElement } from "../protocol/payloads";
 import type { RoomSession } from "../room/session";
 import { hasImage, keepable, NO_IMAGES } from "./arrival";
@@ -104,6 +104,18 @@ export default memo(function Whiteboard({
     });
   }, [others, session, userId]);
 
+  /** Saves the board as a file. A failure is told, and so is what the file lacks. */
+  async function save(write: (of: ExcalidrawImperativeAPI, as: string, seen: Theme) => unknown) {
+    if (!api) return;
+    try {
+      const remark = await write(api, name, theme);
+      if (typeof remark === "string") session.notify(remark);
+    } catch (error) {
+      console.warn("the board cannot be saved", error);
+      session.notify("The board could not be saved this way. Save it as .excalidraw, or make it smaller.");
+    }
+  }
+
   async function importFile(file: File) {
     if (!api) return;
     try {
@@ -170,9 +182,9 @@ export default memo(function Whiteboard({
         onScrollChange={(scrollX, scrollY, zoom) => keeper.keep({ scrollX, scrollY, zoom })}
       >
         <MainMenu>
-          <MainMenu.Item onSelect={() => api && savePng(api, name, theme)}>Save as PNG</MainMenu.Item>
-          <MainMenu.Item onSelect={() => api && saveSvg(api, name, theme)}>Save as SVG</MainMenu.Item>
-          <MainMenu.Item onSelect={() => api && saveScene(api, name)}>Save as .excalidraw</MainMenu.Item>
+          <MainMenu.Item onSelect={() => save(savePng)}>Save as PNG</MainMenu.Item>
+          <MainMenu.Item onSelect={() => save(saveSvg)}>Save as SVG</MainMenu.Item>
+          <MainMenu.Item onSelect={() => save(saveScene)}>Save as .excalidraw</MainMenu.Item>
           <MainMenu.Item onSelect={() => picker.current?.click()}>Add an .excalidraw file…</MainMenu.Item>
           <MainMenu.Separator />
           <MainMenu.DefaultItems.SearchMenu />

@@ -12,16 +12,50 @@ import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/ty
 import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import { download, fileName } from "../browser/files";
+import { xml } from "../browser/xml";
 import type { Theme } from "../browser/theme";
 
-export async function savePng(api: ExcalidrawImperativeAPI, name: string, theme: Theme): Promise<void> {
-  const blob = await exportToBlob({ ...seen(api, theme), mimeType: "image/png" });
+/**
+ * How large a picture may be, in pixels of a side and in all: what every browser can paint, and
+ * less where a device paints less than that.
+ */
+const LONGEST_SIDE = 16_384;
+const MOST_PIXELS = [67_108_864, 16_777_216, 4_194_304] as const;
+
+/** Resolves with a remark for the person if the picture is smaller than the board. */
+export async function savePng(api: ExcalidrawImperativeAPI, name: string, theme: Theme): Promise<string | undefined> {
+  const { blob, scale } = await picture(api, theme);
   download(fileName(name, "png"), blob);
+  if (scale === 1) return undefined;
+  const percent = Math.max(1, Math.round(scale * 100));
+  return `The board is too large for one picture, so it was saved at ${percent} % of its size. An SVG has all of it.`;
+}
+
+async function picture(api: ExcalidrawImperativeAPI, theme: Theme): Promise<{ blob: Blob; scale: number }> {
+  let problem: unknown;
+  for (const most of MOST_PIXELS) {
+    let scale = 1;
+    const getDimensions = (width: number, height: number) => {
+      scale = scaleWithin(width, height, most);
+      return { width: Math.ceil(width * scale), height: Math.ceil(height * scale), scale };
+    };
+    try {
+      return { blob: await exportToBlob({ ...seen(api, theme), mimeType: "image/png", getDimensions }), scale };
+    } catch (error) {
+      problem = error;
+    }
+  }
+  throw problem;
+}
+
+/** By how much a picture shrinks to fit; 1 where it fits. */
+export function scaleWithin(width: number, height: number, mostPixels: number): number {
+  return Math.min(1, LONGEST_SIDE / Math.max(width, height), Math.sqrt(mostPixels / (width * height)));
 }
 
 export async function saveSvg(api: ExcalidrawImperativeAPI, name: string, theme: Theme): Promise<void> {
   const svg = await exportToSvg(seen(api, theme));
-  download(fileName(name, "svg"), svg.outerHTML, "image/svg+xml");
+  download(fileName(name, "svg"), xml(svg), "image/svg+xml");
 }
 
 export function saveScene(api: ExcalidrawImperativeAPI, name: string): void {

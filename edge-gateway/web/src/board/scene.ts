@@ -7,6 +7,7 @@ import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import type { WireElement } from "../protocol/payloads";
 import { type Scene, wins } from "./sync";
+import { look } from "./view";
 
 const FRAME = 16;
 const WHILE_EDITED = 250;
@@ -39,7 +40,7 @@ export class ExcalidrawScene implements Scene {
     if (!this.#isViewOpen || elements.length === 0) return;
     this.#isViewOpen = false;
     // Who has begun to draw has chosen a view.
-    if (isEmpty) this.#api.scrollToContent(undefined, { fitToContent: true, maxZoom: 1, animate: false });
+    if (isEmpty) look(this.#api, this.#api.getSceneElements(), false);
   }
 
   /** For what cannot be shown now, since somebody here is editing it. */
