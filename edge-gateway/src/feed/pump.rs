@@ -30,6 +30,10 @@ const COMMANDS: usize = 256;
 /// message that comes meanwhile is one fewer that the history can still give.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// The longest such pause while a join waits for the room: a service may restart within the
+/// time that a join has.
+const JOIN_BACKOFF: Duration = Duration::from_millis(250);
+
 /// How long a join waits for the room's feed.
 const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -231,6 +235,9 @@ impl Pump {
                     // Those who gave up meanwhile must not pile up.
                     self.waiting.retain(|waiting| !waiting.is_closed());
                     self.waiting.push(answer);
+                    if let Some((at, _)) = &mut self.watch_at {
+                        *at = (*at).min(Instant::now() + JOIN_BACKOFF);
+                    }
                 }
             }
             Command::Join(request, answer) => {
@@ -354,7 +361,9 @@ impl Pump {
             return Duration::ZERO;
         }
         let doublings = before.saturating_sub(1).min(5);
-        let longest = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(doublings));
+        let has_joins = self.waiting.iter().any(|waiting| !waiting.is_closed());
+        let most = if has_joins { JOIN_BACKOFF } else { BACKOFF.1 };
+        let longest = most.min(BACKOFF.0 * 2_u32.pow(doublings));
         longest.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 }

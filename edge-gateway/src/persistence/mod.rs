@@ -1,7 +1,9 @@
 //! The typed client of persistence-service.
 //!
-//! Every call has one deadline, however often it is tried. What is tried again is only what
-//! is safe to repeat: reads, joins, leaves, and writes, which always carry a request id.
+//! Every call has one deadline, however often it is sent. A call that no service has
+//! received is sent until that deadline, so that a service may restart in the meantime. A
+//! call that may have been received is repeated only if that is safe: reads, joins, leaves,
+//! and writes, which always carry a request id.
 
 mod endpoint;
 mod pipeline;
@@ -32,8 +34,12 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// that its answer, the truest there is, is not traded for a deadline.
 const SECOND_THOUGHTS: Duration = Duration::from_millis(500);
 
-/// How often a call is sent at most.
+/// How often a call may reach a service: each answer, and each answer that is lost, counts.
+/// A call that was not sent does not count, because it costs the services nothing.
 const TRIES: u32 = 3;
+
+/// The pause before a call is sent again: the shortest and the longest.
+const PAUSES_MS: (u64, u64) = (50, 250);
 
 /// The largest board change that goes on the stream that all sockets share, in bytes; a larger
 /// one would hold up the others, and goes as a call of its own.
@@ -42,7 +48,7 @@ const MAX_PIPELINED: usize = 16 << 10;
 /// What may be done about a call that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// It changes nothing: repeat it, and a lost answer is just an unreachable store.
+    /// It stores nothing: repeat it, and a lost answer is just an unreachable store.
     Read,
     /// It changes something, but twice is as good as once.
     Write,
@@ -242,15 +248,13 @@ impl Persistence {
         .await
     }
 
-    /// Tells something momentary; what is lost is lost, so it is not repeated.
+    /// Sends a signal to the other members. It is not stored, and members that receive it
+    /// twice show the same, so it is repeated as a read is.
     pub async fn send_signal(&self, request: proto::SendSignalRequest) -> Result<(), Error> {
         let call = Call::SendSignal(request);
-        let answer = match self.pipelined(Repeat::Never, call).await {
-            // Nothing is stored, so there is no outcome to wonder about.
-            Err(Error::OutcomeUnknown) => return Err(Error::StoreUnavailable),
-            answer => answer?,
-        };
-        let Pipelined::SendSignal(proto::SendSignalResponse {}) = answer else {
+        let Pipelined::SendSignal(proto::SendSignalResponse {}) =
+            self.pipelined(Repeat::Read, call).await?
+        else {
             return Err(mixed_up());
         };
         Ok(())
@@ -290,7 +294,9 @@ impl Persistence {
         .await
     }
 
-    /// Sends a call until it is answered, may not be repeated, or the deadline is over.
+    /// Sends a call until it is answered, may not be repeated, or its deadline has passed.
+    ///
+    /// While no service can be reached, the pauses alone bound how often that is.
     async fn until_answered<Res, Answer>(
         &self,
         repeat: Repeat,
@@ -304,9 +310,10 @@ impl Persistence {
         let endpoints = self.endpoints.for_a_call();
         // Set once a try may have reached the store without our knowing what became of it.
         let mut in_doubt = false;
+        // How many tries may have reached a service.
+        let mut received = 0;
 
-        for attempt in 1..=TRIES {
-            let endpoint = &endpoints[(attempt as usize - 1) % endpoints.len()];
+        for (sent, endpoint) in (1..).zip(endpoints.iter().cycle()) {
             let under_way = endpoint.is_called();
             let answer = tokio::select! {
                 answer = send(endpoint.clone(), deadline) => Some(answer),
@@ -323,7 +330,10 @@ impl Persistence {
             let may_repeat = match failure {
                 Failure::Refused(error @ (Error::StoreUnavailable | Error::OutcomeUnknown)) => {
                     in_doubt |= error == Error::OutcomeUnknown;
-                    repeat != Repeat::Never && started.elapsed() < SECOND_THOUGHTS
+                    received += 1;
+                    repeat != Repeat::Never
+                        && received < TRIES
+                        && started.elapsed() < SECOND_THOUGHTS
                 }
                 Failure::Refused(error) => return Err(error),
                 Failure::Broken(problem) => {
@@ -338,11 +348,12 @@ impl Persistence {
                 Failure::Lost(problem) => {
                     debug!(service.url = %endpoint.url(), "no answer: {problem}");
                     in_doubt = true;
-                    repeat != Repeat::Never
+                    received += 1;
+                    repeat != Repeat::Never && received < TRIES
                 }
             };
-            let pause = backoff(attempt);
-            if !may_repeat || attempt == TRIES || Instant::now() + pause >= deadline {
+            let pause = backoff(sent);
+            if !may_repeat || Instant::now() + pause >= deadline {
                 break;
             }
             sleep(pause).await;
@@ -361,8 +372,108 @@ fn mixed_up() -> Error {
     Error::Internal
 }
 
-/// A pause before the next try: longer each time, and not the same for everybody.
-fn backoff(attempt: u32) -> Duration {
-    let most = 50 << attempt.min(4);
+/// The pause after a call was sent so many times: longer each time, and not the same for
+/// every caller.
+fn backoff(sent: u32) -> Duration {
+    let (shortest, longest) = PAUSES_MS;
+    let most = longest.min(shortest << sent.min(8));
     Duration::from_millis(rand::rng().random_range(most / 2..=most))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::ready,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    fn persistence() -> Persistence {
+        let urls = "http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap();
+        Persistence::new(&urls).unwrap()
+    }
+
+    /// What comes of a call for which each try ends as `end` says, and how often and for how
+    /// long it was sent.
+    async fn sent(
+        repeat: Repeat,
+        end: impl Fn(u32) -> Result<(), Failure>,
+    ) -> (Result<(), Error>, u32, Duration) {
+        let tries = AtomicU32::new(0);
+        let begun = Instant::now();
+        let answer = persistence()
+            .until_answered(repeat, |_, _| {
+                ready(end(tries.fetch_add(1, Ordering::Relaxed)))
+            })
+            .await;
+        (answer, tries.into_inner(), begun.elapsed())
+    }
+
+    fn not_sent() -> Result<(), Failure> {
+        Err(Failure::NotSent("connection refused".to_owned()))
+    }
+
+    fn lost() -> Result<(), Failure> {
+        Err(Failure::Lost("connection reset".to_owned()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_received_is_sent_until_its_deadline() {
+        for repeat in [Repeat::Read, Repeat::Write, Repeat::Never] {
+            let (answer, tries, took) = sent(repeat, |_| not_sent()).await;
+            assert_eq!(answer, Err(Error::StoreUnavailable));
+            assert!((8..=20).contains(&tries), "{tries}");
+            assert!(took <= DEADLINE && took > DEADLINE - Duration::from_millis(251));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_comes_back_within_a_second_is_sent_the_call() {
+        for repeat in [Repeat::Read, Repeat::Write, Repeat::Never] {
+            let begun = Instant::now();
+            let is_back = |_| match begun.elapsed() < Duration::from_secs(1) {
+                true => not_sent(),
+                false => Ok(()),
+            };
+            let (answer, _, took) = sent(repeat, is_back).await;
+            assert_eq!(answer, Ok(()));
+            assert!(took <= Duration::from_millis(1_251), "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_received_three_times_at_most() {
+        let (answer, tries, _) = sent(Repeat::Write, |_| lost()).await;
+        assert_eq!((answer, tries), (Err(Error::OutcomeUnknown), TRIES));
+        let (answer, tries, _) = sent(Repeat::Read, |_| lost()).await;
+        assert_eq!((answer, tries), (Err(Error::StoreUnavailable), TRIES));
+        let (answer, tries, _) = sent(Repeat::Never, |_| lost()).await;
+        assert_eq!((answer, tries), (Err(Error::OutcomeUnknown), 1));
+        let refused = |_| Err(Failure::Refused(Error::StoreUnavailable));
+        let (answer, tries, _) = sent(Repeat::Write, refused).await;
+        assert_eq!((answer, tries), (Err(Error::StoreUnavailable), TRIES));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_was_lost_before_a_restart_leaves_the_call_in_doubt() {
+        let restarts = |tries| match tries {
+            0 => lost(),
+            _ => not_sent(),
+        };
+        let (answer, tries, _) = sent(Repeat::Write, restarts).await;
+        assert_eq!(answer, Err(Error::OutcomeUnknown));
+        assert!(tries > TRIES, "{tries}");
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_within_their_bounds() {
+        for sent in [1, 2, 3, 40] {
+            for _ in 0..100 {
+                let pause = backoff(sent);
+                assert!((50..=250).contains(&pause.as_millis()), "{pause:?}");
+                assert!(sent == 1 || pause.as_millis() >= 100);
+            }
+        }
+    }
 }

@@ -89,7 +89,7 @@ async fn run(mut client: RoomServiceClient<Channel>, mut calls: mpsc::Receiver<W
                 Failure::Lost(problem) | Failure::NotSent(problem) => Failure::NotSent(problem),
                 failure @ (Failure::Refused(_) | Failure::Broken(_)) => failure,
             },
-            Err(_elapsed) => Failure::Refused(Error::StoreUnavailable),
+            Err(_elapsed) => Failure::NotSent("the stream was not opened in time".to_owned()),
         };
         // Those who asked meanwhile may ask another service.
         while let Ok(waiting) = calls.try_recv() {
