@@ -191,6 +191,37 @@ test("the gateway starts before its service and becomes ready with it", async ()
   await keeper.room();
 });
 
+for (const store of ["redis", "embedded"]) {
+  test(`programs that start one after another warn about nothing, ${store} store`, async () => {
+    const keeper = await Roomkeeper.start({ store });
+    const programs = [keeper.gateway.program, keeper.service.program];
+    for (const program of programs) await program.stop();
+    await keeper.redis?.kill();
+    const before = programs.map(({ log }) => log.length);
+    const news = () => programs.map(({ log }, n) => log.slice(before[n]));
+
+    const [gateway, service] = programs;
+    gateway.start();
+    await until("the gateway waits for its service", () => /not ready yet/.test(news()[0]));
+    service.start();
+    await listens(keeper.service.port);
+    if (keeper.redis) {
+      await until("the service waits for its Redis", () => /Redis: not reached yet/.test(news()[1]));
+      // Now the service answers, and says that it does not serve.
+      assert.equal((await keeper.get("/readyz")).status, 503);
+      await keeper.redis.restart();
+    }
+    await keeper.ready();
+    await until("the gateway says so", () => /persistence service: ready /.test(news()[0]));
+    for (const log of news()) assert.doesNotMatch(log, /WARN|ready again/);
+
+    await service.kill();
+    await until("what was ready and is away is warned about", () => /WARN.*not ready/.test(news()[0]));
+    service.start();
+    await until("the gateway says so", () => /ready again/.test(news()[0]));
+  });
+}
+
 for (const transport of ["websocket", "polling"]) {
   test(`a stopping gateway tells its sockets over ${transport}, and ends with 0 within 10 s`, async () => {
     const keeper = await Roomkeeper.start();

@@ -13,7 +13,7 @@ use std::{
 use roomkeeper_proto::v1::room_service_client::RoomServiceClient;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tonic::{
     Code,
@@ -38,6 +38,10 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// How many in a row must stay unanswered: one may be due to a busy moment. A service that
 /// falls silent is known to be silent within a second.
 const PROBES_MISSED: usize = 2;
+
+/// How long a service may take to be ready for the first time before the log warns: both
+/// programs may be started at once, and a service checks its file, or waits for its Redis.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read: the largest board (8 MiB) with its history, and room
 /// for what the encoding adds.
@@ -68,15 +72,80 @@ pub struct Endpoint {
     changes: watch::Sender<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
+    begun: Instant,
     health: AtomicU8,
-    /// Whether it has been asked before.
-    is_met: AtomicBool,
     /// Whether it has ever served.
     has_served: AtomicBool,
+    /// Whether the log says that it has not been ready yet: not, or as information, or as a
+    /// warning.
+    absence: AtomicU8,
     calls: AtomicUsize,
     watches: AtomicUsize,
+}
+
+/// What the log says of a service's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It serves for the first time.
+    Ready,
+    /// It serves again.
+    ReadyAgain,
+    /// It does not serve yet.
+    NotReadyYet,
+    /// It has not served for [`START_PATIENCE`] since the start.
+    NeverReady,
+    /// It has served, and does not serve any more.
+    NotReady,
+}
+
+impl Known {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            health: AtomicU8::default(),
+            has_served: AtomicBool::default(),
+            absence: AtomicU8::default(),
+            calls: AtomicUsize::default(),
+            watches: AtomicUsize::default(),
+        }
+    }
+
+    /// Replaces the health and returns the one before.
+    fn replace(&self, health: Health) -> Health {
+        Health::of(self.health.swap(health as u8, Ordering::Relaxed))
+    }
+
+    /// What the log has not said yet, where the health was `before` and is `health` now.
+    fn news(&self, before: Health, health: Health) -> Option<News> {
+        if health == Health::Serving {
+            return if !self.has_served.swap(true, Ordering::Relaxed) {
+                Some(News::Ready)
+            } else {
+                (before != health).then_some(News::ReadyAgain)
+            };
+        }
+        if self.has_served.load(Ordering::Relaxed) {
+            return (before == Health::Serving).then_some(News::NotReady);
+        }
+        let (level, news) = if self.begun.elapsed() < START_PATIENCE {
+            (1, News::NotReadyYet)
+        } else {
+            (2, News::NeverReady)
+        };
+        (self.absence.fetch_max(level, Ordering::Relaxed) < level).then_some(news)
+    }
+}
+
+impl Health {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Serving,
+            1 => Self::NotServing,
+            _ => Self::Silent,
+        }
+    }
 }
 
 impl Endpoint {
@@ -93,7 +162,7 @@ impl Endpoint {
             url: url.into(),
             pipeline: Pipeline::new(client(channel.clone())),
             channel,
-            known: Arc::default(),
+            known: Arc::new(Known::new()),
             changes,
         })
     }
@@ -115,37 +184,35 @@ impl Endpoint {
 
     /// What is known of it.
     pub fn health(&self) -> Health {
-        match self.known.health.load(Ordering::Relaxed) {
-            0 => Health::Serving,
-            1 => Health::NotServing,
-            _ => Health::Silent,
-        }
+        Health::of(self.known.health.load(Ordering::Relaxed))
     }
 
     /// Remembers what it has turned out to be, so that others are asked first.
     pub fn turns_out(&self, health: Health) {
-        let before = self.known.health.swap(health as u8, Ordering::Relaxed);
-        let is_news = before != health as u8;
-        let is_met = self.known.is_met.swap(true, Ordering::Relaxed);
+        let before = self.known.replace(health);
         let url = &self.url;
-        match health {
-            Health::Serving if !self.known.has_served.swap(true, Ordering::Relaxed) => {
-                info!(service.url = %url, "persistence service: ready");
-            }
-            Health::Serving if is_news => {
+        match self.known.news(before, health) {
+            Some(News::Ready) => info!(service.url = %url, "persistence service: ready"),
+            Some(News::ReadyAgain) => {
                 info!(service.url = %url, "persistence service: ready again");
             }
-            Health::Serving => {}
-            // Both programs may be started at once: that one waits for the other is no trouble.
-            Health::NotServing | Health::Silent if !is_met => {
-                info!(service.url = %url, "persistence service: not ready yet");
+            // Both programs may be started at once: nothing is wrong.
+            Some(News::NotReadyYet) => {
+                info!(service.url = %url, ?health, "persistence service: not ready yet");
             }
-            Health::NotServing | Health::Silent if is_news => {
+            Some(News::NeverReady) => {
+                let waited = START_PATIENCE.as_secs();
+                warn!(
+                    service.url = %url, ?health,
+                    "persistence service: has not been ready for {waited} s since the start",
+                );
+            }
+            Some(News::NotReady) => {
                 warn!(service.url = %url, ?health, "persistence service: not ready");
             }
-            Health::NotServing | Health::Silent => {}
+            None => {}
         }
-        if is_news {
+        if before != health {
             self.changes.send_replace(());
         }
     }
@@ -344,6 +411,44 @@ mod tests {
         endpoints.all[1].turns_out(Health::NotServing);
         assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
         assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
+    }
+
+    /// What the log says of a service whose health becomes these, one after another.
+    fn news(known: &Known, healths: &[Health]) -> Vec<News> {
+        let news = |health: &Health| known.news(known.replace(*health), *health);
+        healths.iter().filter_map(news).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_not_ready_yet_is_no_reason_to_warn() {
+        use Health::{NotServing, Serving, Silent};
+
+        let known = Known::new();
+        assert_eq!(
+            news(
+                &known,
+                &[Silent, Silent, NotServing, Silent, Serving, Serving]
+            ),
+            [News::NotReadyYet, News::Ready]
+        );
+        assert_eq!(
+            news(&known, &[NotServing, Silent, Silent, Serving]),
+            [News::NotReady, News::ReadyAgain]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_stays_away_is_warned_about_once() {
+        use Health::{NotServing, Serving, Silent};
+
+        let known = Known::new();
+        assert_eq!(news(&known, &[Silent]), [News::NotReadyYet]);
+        tokio::time::advance(START_PATIENCE).await;
+        assert_eq!(
+            news(&known, &[Silent, NotServing, Silent]),
+            [News::NeverReady]
+        );
+        assert_eq!(news(&known, &[Serving]), [News::Ready]);
     }
 
     #[tokio::test]

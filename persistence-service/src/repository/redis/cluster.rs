@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    absence::Absence,
     address::{Seeds, Server},
     connection::{Attempt, CONNECTION_WAIT, Connection, failure, reach},
     history::{Branch, History},
@@ -306,19 +307,14 @@ impl Shared {
 
     /// Follows the cluster's changes.
     async fn follow(self: &Arc<Self>) {
-        let mut told = false;
+        let mut absence = Absence::new();
         loop {
             match self.ask().await {
                 Ok(owners) => {
-                    told = false;
+                    absence.end();
                     self.take(owners);
                 }
-                // Once per outage: the rest would only repeat it.
-                Err(error) if !told => {
-                    tracing::warn!(%error, "Redis: no cluster was found, trying again");
-                    told = true;
-                }
-                Err(_) => {}
+                Err(error) => absence.log("no cluster was found", &error),
             }
             sleep(ASK_PAUSE).await;
             self.something_new().await;

@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    absence::Absence,
     address::{Server, Service},
     history::{Branch, History},
 };
@@ -223,26 +224,20 @@ pub(super) fn classify(error: &RedisError) -> RepositoryError {
 impl Shared {
     async fn supervise(&self, server: Server) {
         let mut pause = Backoff::new();
-        let mut told = false;
+        let mut absence = Absence::new();
         for generation in 0.. {
             match connect(&server, &self.history, |_| {}).await {
                 Ok((connection, branch)) => {
                     tracing::info!("Redis: ready");
                     warn_of_eviction(connection.clone()).await;
                     pause = Backoff::new();
-                    told = false;
+                    absence.end();
                     self.replace(Some((generation, connection.clone())));
                     self.watch_over(generation, connection, &branch).await;
                     self.replace(None);
                     tracing::warn!("Redis: connection lost");
                 }
-                Err(error) => {
-                    // Once per outage: the rest would only repeat it.
-                    if !told {
-                        tracing::warn!(%error, "Redis: not reached, trying again");
-                        told = true;
-                    }
-                }
+                Err(error) => absence.log("not reached", &error),
             }
             pause.wait().await;
         }

@@ -1,5 +1,6 @@
 //! Rooms in Redis 7 or later: one script, one round trip, for each change.
 
+mod absence;
 mod address;
 mod calls;
 mod cluster;
