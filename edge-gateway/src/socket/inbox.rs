@@ -86,6 +86,8 @@ pub(crate) struct Work {
     pub(crate) reply: Reply,
     /// When it came.
     pub(crate) received: Instant,
+    /// When the time for its answer begins: as it came, or when its wait for a join ended.
+    pub(crate) served_from: Instant,
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -161,12 +163,14 @@ impl Inbox {
             };
             return refuse(&outbox, &reply, event, looked_at, &Error::rate_limited());
         };
+        let received = Instant::now();
         let work = Work {
             event,
             text,
             has_binary,
             reply,
-            received: Instant::now(),
+            received,
+            served_from: received,
             _slot: slot,
             _bytes: bytes,
         };

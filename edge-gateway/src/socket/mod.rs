@@ -1,6 +1,7 @@
 //! The Socket.io side: what each event of the contract does, in one screen.
 
 mod chat;
+mod early;
 mod inbox;
 mod leases;
 mod membership;

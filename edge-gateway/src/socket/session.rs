@@ -8,13 +8,14 @@ use std::{
     },
 };
 
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
 use super::{
     Gateway, dispatch,
+    early::Early,
     inbox::{Inbox, Work, refuse},
     leases::Lease,
     outbox::Outbox,
@@ -29,8 +30,8 @@ use crate::{
 /// How many rooms a socket may be in.
 pub(super) const MAX_ROOMS: usize = 100;
 
-/// How long after its arrival an event is answered at the latest: just longer than one
-/// call takes, so that its own answer comes first.
+/// How long after its arrival, or after its wait for a join, an event is answered at the
+/// latest: just longer than one call takes, so that its own answer comes first.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2_100);
 
 /// How long events that came before a disconnect are still served.
@@ -72,12 +73,19 @@ impl Session {
         let stopping = self.gateway.stopping.clone();
         let mut served_until = None;
         let mut is_closed = false;
+        let mut early = Early::default();
         loop {
             let work = tokio::select! {
-                work = inbox.next() => work,
+                biased;
                 () = stopping.cancelled(), if !is_closed => {
                     inbox.close();
                     is_closed = true;
+                    continue;
+                }
+                // Before the time: a join that came in time may still be in the queue.
+                work = inbox.next() => work,
+                now = until(early.deadline()) => {
+                    self.serve_early(early.late(now)).await;
                     continue;
                 }
             };
@@ -89,14 +97,32 @@ impl Session {
                     break;
                 }
             }
+            self.serve_early(early.late(work.received)).await;
+            let Some(work) = early.hold(work) else {
+                continue;
+            };
+            let is_join = work.event == ClientEvent::Join;
             // Boxed, because what serving takes is held only while something is served.
             Box::pin(self.serve(work)).await;
+            if is_join {
+                self.serve_early(early.end()).await;
+            }
         }
+        // No join can come any more.
+        self.serve_early(early.end()).await;
         inbox.end();
         // Boxed for the same reason.
         Box::pin(self.leave_all()).await;
         // A gateway that stops closes the socket next.
         self.outbox.flush();
+    }
+
+    /// Serves events whose wait for a join has ended; without one they are refused.
+    async fn serve_early(&mut self, works: impl IntoIterator<Item = Box<Work>>) {
+        for mut work in works {
+            work.served_from = Instant::now();
+            Box::pin(self.serve(work)).await;
+        }
     }
 
     async fn leave_all(&mut self) {
@@ -127,7 +153,7 @@ impl Session {
     /// Serves an event within the time in which it is to be answered, the wait for those
     /// before it counted: while the store hangs, each of them takes all of its time.
     async fn serve_in_time(&mut self, work: &Work) -> Result<(), Error> {
-        let answer_by = work.received + ANSWER_WITHIN;
+        let answer_by = work.served_from + ANSWER_WITHIN;
         if Instant::now() >= answer_by {
             // It was never sent, so nothing was stored.
             return Err(Error::StoreUnavailable);
@@ -170,6 +196,17 @@ impl Session {
             Some(user_id) if *user_id != membership.user_id => Err(Error::IdentityMismatch),
             Some(_) | None => Ok(membership),
         }
+    }
+}
+
+/// Waits until `deadline` and returns it; for ever without one.
+async fn until(deadline: Option<Instant>) -> Instant {
+    match deadline {
+        Some(deadline) => {
+            sleep_until(deadline).await;
+            deadline
+        }
+        None => std::future::pending().await,
     }
 }
 
