@@ -56,12 +56,27 @@ export class BoardSync {
 
   /** Everything that is to be seen. */
   all(): WireElement[] {
-    const all = new Map(this.#stored);
+    return [...this.known().values()].filter(({ isDeleted, type }) => !isDeleted && !BARRED.has(type));
+  }
+
+  /** What the server has under an id, as far as it is known. */
+  stored(id: string): WireElement | undefined {
+    return this.#stored.get(id);
+  }
+
+  /** What the server has, tombstones among it. */
+  everythingStored(): Iterable<WireElement> {
+    return this.#stored.values();
+  }
+
+  /** What the server has, and what it will have when it has confirmed ours, by id. */
+  known(): Map<string, WireElement> {
+    const known = new Map(this.#stored);
     for (const [id, element] of this.#unsent) {
-      const stored = all.get(id);
-      if (!stored || wins(element, stored)) all.set(id, element);
+      const stored = known.get(id);
+      if (!stored || wins(element, stored)) known.set(id, element);
     }
-    return [...all.values()].filter(({ isDeleted, type }) => !isDeleted && !BARRED.has(type));
+    return known;
   }
 
   /** The scene shows the board from now on. */

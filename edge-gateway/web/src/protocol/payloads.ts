@@ -223,6 +223,11 @@ export const Limits = {
   changeElements: 1000,
   /** One element alone. Below what would have the server end the connection, above what it takes. */
   elementLength: 1_200_000,
+  /** One element, in bytes of JSON: a change of it alone. */
+  elementBytes: 1 << 20,
+  /** What a board holds. */
+  boardElements: 10_000,
+  boardBytes: 8 << 20,
   /** How many messages a room keeps; so many may also wait to be sent. */
   kept: 100,
   /** How many older messages are asked for at once. */

@@ -1,8 +1,11 @@
 /** Our own elements until the server has confirmed them: coalesced, sent at a pace, written down. */
 
+import { bytesOf, fullnessOf, inWords, warningAt } from "../board/fullness";
+import { BOARD_FULL, count, reasons, sum, TOO_LARGE } from "../board/reasons";
 import { BoardSync } from "../board/sync";
-import type { WireElement } from "../protocol/payloads";
+import { Limits, type Refusal, type WireElement } from "../protocol/payloads";
 import { advise, pauseBefore } from "../protocol/refusals";
+import { type Fate, Fates } from "./fates";
 import type { Visit } from "./visit";
 
 /** Twenty sends a second. */
@@ -14,6 +17,17 @@ const MOST_UNDER_WAY = 8;
 /** What is not confirmed after this long is written down. */
 const KEEP_AFTER = 120;
 
+/** Refusals within this time are told in one notice. */
+const TELL_AFTER = 400;
+
+/** A board that was full is asked again after this long, since what is deleted makes room. */
+const FULL_FOR = 10_000;
+
+/** A change has been accepted for this long before it is looked how full the board is. */
+const LOOK_AFTER = 1000;
+
+const NOT_ACCEPTED = "the server did not accept it";
+
 export class Changes {
   readonly board = new BoardSync();
   readonly #visit: Visit;
@@ -22,6 +36,16 @@ export class Changes {
   #last = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #keepTimer: ReturnType<typeof setTimeout> | undefined;
+  #tellTimer: ReturnType<typeof setTimeout> | undefined;
+  #lookTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #fates = new Fates();
+  /** Why elements were refused that nobody waits for, until that is told. */
+  readonly #untold = new Map<string, number>();
+  /** Until when nothing new is sent to a board that was full. */
+  #fullUntil = 0;
+  #isToldFull = false;
+  /** The share of the board's limits that was warned of. */
+  #warnedAt = 0;
 
   constructor(visit: Visit) {
     this.#visit = visit;
@@ -31,14 +55,17 @@ export class Changes {
   drawn(elements: readonly WireElement[]): WireElement[] {
     if (this.#visit.state().closed) return [];
     const { fresh, stale, tooLarge } = this.board.changed(elements);
-    if (tooLarge.length > 0) {
-      this.#visit.notify("Part of the drawing is too large for the room. It stays with you alone.");
-    }
+    for (const element of tooLarge) this.#tell(element, TOO_LARGE);
     if (fresh.length > 0) {
       this.#keepSoon();
       this.schedule();
     }
     return stale;
+  }
+
+  /** What becomes of these elements, once the server has answered or the visit is over. */
+  settled(elements: readonly WireElement[]): Promise<Map<string, Fate>> {
+    return this.#fates.of(elements);
   }
 
   /** Sends what is not sent, as soon as the pace allows. */
@@ -62,6 +89,7 @@ export class Changes {
   /** The room that the unsent elements were made for is no more. */
   forget(): void {
     this.board.forget();
+    this.#fates.end("the room ended");
     this.keep();
   }
 
@@ -79,6 +107,9 @@ export class Changes {
   stop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#keepTimer);
+    clearTimeout(this.#tellTimer);
+    clearTimeout(this.#lookTimer);
+    this.#fates.end("you left the room before it was sent");
     this.keep();
   }
 
@@ -107,33 +138,112 @@ export class Changes {
 
   /** Answers how long to wait before more is sent. */
   async #deliver(batch: readonly WireElement[]): Promise<number> {
-    const answer = await this.#visit.socket.change({ roomId: this.#visit.state().code, elements: batch });
-    if (answer?.success) {
-      this.#tries = 0;
-      this.board.confirm(batch);
-      return 0;
-    }
-    if (!answer) {
-      this.board.returned(batch);
-      return pauseBefore({}, (this.#tries += 1));
-    }
-    const advice = advise(answer);
-    if (advice.next === "stop") {
-      // One bad element has the whole change refused: find it, and let the others through.
-      const [only] = batch;
-      if (batch.length === 1 && only) {
-        this.board.refuse(only);
-        this.#visit.notify(`Part of the drawing stays with you alone. ${advice.text}`);
+    let rest = Date.now() < this.#fullUntil ? this.#withoutNewcomers(batch) : batch;
+    // Each refusal takes at least one element out.
+    while (rest.length > 0) {
+      const answer = await this.#visit.socket.change({ roomId: this.#visit.state().code, elements: rest });
+      if (answer?.success) {
+        this.#accepted(rest);
         return 0;
       }
-      const middle = Math.ceil(batch.length / 2);
-      const first = await this.#deliver(batch.slice(0, middle));
-      return Math.max(first, await this.#deliver(batch.slice(middle)));
+      if (!answer) {
+        this.board.returned(rest);
+        return pauseBefore({}, (this.#tries += 1));
+      }
+      const advice = advise(answer);
+      if (advice.next !== "stop") {
+        this.board.returned(rest);
+        if (advice.next === "rejoin") this.#visit.rejoin();
+        else this.#visit.notify(advice.text);
+        return Math.max(advice.next === "ask" ? 5000 : 0, pauseBefore(answer, (this.#tries += 1)));
+      }
+      rest = isFull(rest, answer) ? this.#withoutRoom(rest) : this.#withoutRefused(rest, answer);
     }
-    this.board.returned(batch);
-    if (advice.next === "rejoin") this.#visit.rejoin();
-    else this.#visit.notify(advice.text);
-    return Math.max(advice.next === "ask" ? 5000 : 0, pauseBefore(answer, (this.#tries += 1)));
+    return 0;
+  }
+
+  #accepted(batch: readonly WireElement[]): void {
+    this.#tries = 0;
+    if (batch.some((element) => this.#isNew(element))) this.#isToldFull = false;
+    this.board.confirm(batch);
+    // The server sends the elements that won before it answers.
+    for (const element of batch) this.#fates.answered(element, this.board.stored(element.id));
+    this.#lookSoon();
+  }
+
+  /** What is left of a change once the element that the server names is taken out. */
+  #withoutRefused(batch: readonly WireElement[], refusal: Refusal): WireElement[] {
+    const [, n, problem] = /^elements\[(\d+)\]\.?(.*)$/s.exec(refusal.error) ?? [];
+    const named = n === undefined ? undefined : batch[Number(n)];
+    // A refusal that names no element is of the whole change.
+    const reason = refusal.code === "PAYLOAD_TOO_LARGE" ? TOO_LARGE : problem || refusal.error || NOT_ACCEPTED;
+    return this.#without(batch, named ? [named] : batch, reason);
+  }
+
+  /**
+   * What is left of a change for which the board has no room: what the board has already, and
+   * as many of the newcomers as there are places. Among changes of what the board has, those
+   * that delete.
+   */
+  #withoutRoom(batch: readonly WireElement[]): WireElement[] {
+    const newcomers = batch.filter((element) => this.#isNew(element));
+    if (newcomers.length > 0) {
+      const places = Math.max(0, Limits.boardElements - fullnessOf(this.board.everythingStored()).elements);
+      // As many as there are places were refused for their bytes, or for what this page does not know.
+      const refused = newcomers.slice(places < newcomers.length ? places : 0);
+      return this.#without(batch, refused, BOARD_FULL);
+    }
+    const growing = batch.filter(({ isDeleted }) => !isDeleted);
+    return this.#without(batch, growing.length > 0 ? growing : batch, BOARD_FULL);
+  }
+
+  #withoutNewcomers(batch: readonly WireElement[]): WireElement[] {
+    return this.#without(batch, batch.filter((element) => this.#isNew(element)), BOARD_FULL);
+  }
+
+  #without(batch: readonly WireElement[], refused: readonly WireElement[], reason: string): WireElement[] {
+    if (reason === BOARD_FULL && refused.length > 0) this.#fullUntil = Date.now() + FULL_FOR;
+    for (const element of refused) this.#refuse(element, reason);
+    const gone = new Set(refused);
+    return batch.filter((element) => !gone.has(element));
+  }
+
+  #isNew(element: WireElement): boolean {
+    const stored = this.board.stored(element.id);
+    return !element.isDeleted && (!stored || stored.isDeleted === true);
+  }
+
+  #refuse(element: WireElement, reason: string): void {
+    this.board.refuse(element);
+    this.#tell(element, reason);
+  }
+
+  /** Says that an element stays here; where an import waits for it, the import does. */
+  #tell(element: WireElement, reason: string): void {
+    if (this.#fates.refused(element, reason)) return;
+    if (reason === BOARD_FULL) {
+      if (this.#isToldFull) return;
+      this.#isToldFull = true;
+    }
+    count(this.#untold, reason);
+    this.#tellTimer ??= setTimeout(() => {
+      this.#tellTimer = undefined;
+      const refused = sum(this.#untold);
+      const what = refused === 1 ? "Part of the drawing stays" : `${refused} parts of the drawing stay`;
+      this.#visit.notify(`${what} with you alone: ${reasons(this.#untold)}.`);
+      this.#untold.clear();
+    }, TELL_AFTER);
+  }
+
+  /** Warns a person who adds to a board that is nearly full, once for each step towards its limits. */
+  #lookSoon(): void {
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      const fullness = fullnessOf(this.board.everythingStored());
+      const warning = warningAt(fullness);
+      if (warning > this.#warnedAt) this.#visit.notify(inWords(fullness));
+      this.#warnedAt = warning;
+    }, LOOK_AFTER);
   }
 
   #keepSoon(): void {
@@ -143,4 +253,10 @@ export class Changes {
       this.keep();
     }, KEEP_AFTER);
   }
+}
+
+/** Whether a change was refused because the board is full: what this client sends is no larger than a change may be. */
+function isFull(batch: readonly WireElement[], { code }: Refusal): boolean {
+  const [only] = batch;
+  return code === "PAYLOAD_TOO_LARGE" && (batch.length > 1 || (only !== undefined && bytesOf(only) <= Limits.elementBytes));
 }

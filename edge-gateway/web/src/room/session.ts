@@ -16,6 +16,7 @@ import {
 import { advise, pauseBefore } from "../protocol/refusals";
 import { Changes } from "./changes";
 import { Drafts } from "./drafts";
+import type { Fate } from "./fates";
 import { Outbox } from "./outbox";
 import { Signals } from "./signals";
 import { type Listener, RoomSocket } from "./socket";
@@ -155,6 +156,26 @@ export class RoomSession implements Visit {
 
   drawn(elements: readonly WireElement[]): WireElement[] {
     return this.#changes.drawn(elements);
+  }
+
+  /** What becomes of these elements, once the server has answered or the visit is over. */
+  settled(elements: readonly WireElement[]): Promise<Map<string, Fate>> {
+    return this.#changes.settled(elements);
+  }
+
+  /** Resolves once the room has been entered, and its board is known; with `false` if it cannot be. */
+  entered(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const look = () => {
+        const { room, outside, closed } = this.#state;
+        const isOver = outside !== undefined || closed !== undefined || this.isStopped;
+        if (!room && !isOver) return;
+        stop();
+        resolve(!isOver);
+      };
+      const stop = this.subscribe(look);
+      look();
+    });
   }
 
   async loadOlder(): Promise<void> {
