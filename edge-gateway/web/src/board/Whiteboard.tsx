@@ -1,7 +1,7 @@
 import "@excalidraw/excalidraw/index.css";
 import "../styles/board.css";
 
-import { Excalidraw, loadFromBlob, MainMenu } from "@excalidraw/excalidraw";
+import { Excalidraw, MainMenu } from "@excalidraw/excalidraw";
 import type { ExcalidrawImperativeAPI, ExcalidrawProps } from "@excalidraw/excalidraw/types";
 import {
   type ClipboardEvent,
@@ -17,10 +17,13 @@ import {
 import { type Theme, useTheme } from "../browser/theme";
 import type { WireElement } from "../protocol/payloads";
 import type { RoomSession } from "../room/session";
-import { hasImage, keepable, NO_IMAGES } from "./arrival";
-import { addElements, savePng, saveScene, saveSvg } from "./files";
+import { hasImage, NO_IMAGES } from "./arrival";
+import { savePng, saveScene, saveSvg } from "./files";
+import { addFile } from "./importing/add";
+import { repairPasted } from "./importing/paste";
 import { nameButtons } from "./names";
 import { Others } from "./others";
+import { reasons, sum } from "./reasons";
 import { ExcalidrawScene } from "./scene";
 import { loadView, ViewKeeper } from "./view";
 
@@ -117,17 +120,7 @@ export default memo(function Whiteboard({
   }
 
   async function importFile(file: File) {
-    if (!api) return;
-    try {
-      const scene = await loadFromBlob(file, null, null);
-      const { kept, hasImages } = keepable(scene.elements);
-      const count = addElements(api, kept);
-      if (count > 0) api.scrollToContent(undefined, { animate: true });
-      const added = count > 0 ? `Added what ${file.name} holds to the board.` : `${file.name} holds nothing new.`;
-      session.notify(hasImages ? `${added} ${NO_IMAGES}` : added);
-    } catch {
-      session.notify(hasImage([file]) ? NO_IMAGES : `${file.name} is not an Excalidraw drawing.`);
-    }
+    if (api) await addFile(file, api, session);
   }
 
   async function onDrop(event: DragEvent) {
@@ -147,14 +140,15 @@ export default memo(function Whiteboard({
     session.notify(NO_IMAGES);
   }
 
-  /** Elements that were copied from a board, from one of another place too. */
-  const onPaste: ExcalidrawProps["onPaste"] = (data) => {
-    if (data.elements) {
-      const { kept, hasImages } = keepable(data.elements);
-      data.elements = kept;
-      if (hasImages) session.notify(NO_IMAGES);
-    }
-    return true;
+  /** Elements that were copied from a board, from one of another place too, or from a file. */
+  const onPaste: ExcalidrawProps["onPaste"] = async (data) => {
+    if (!data.elements) return true;
+    const pasted = await repairPasted(data.elements, data.programmaticAPI === true);
+    const lost = sum(pasted.left);
+    if (lost > 0) session.notify(`${lost} of ${lost + pasted.kept.length} could not be kept: ${reasons(pasted.left)}.`);
+    data.elements = pasted.kept as typeof data.elements;
+    data.programmaticAPI = false;
+    return pasted.kept.length > 0;
   };
 
   return (

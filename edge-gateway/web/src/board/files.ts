@@ -1,14 +1,6 @@
-/** A board as files, and files onto a board. */
+/** A board as files. */
 
-import {
-  CaptureUpdateAction,
-  exportToBlob,
-  exportToSvg,
-  reconcileElements,
-  serializeAsJSON,
-} from "@excalidraw/excalidraw";
-import type { RemoteExcalidrawElement } from "@excalidraw/excalidraw/data/reconcile";
-import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
+import { exportToBlob, exportToSvg, serializeAsJSON } from "@excalidraw/excalidraw";
 import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import { download, fileName } from "../browser/files";
@@ -71,23 +63,4 @@ function seen(api: ExcalidrawImperativeAPI, theme: Theme) {
     files: api.getFiles(),
     exportPadding: 24,
   };
-}
-
-/** Adds elements to the board, for everybody; what is on it stays, by the rule of merging. Answers how many are new. */
-export function addElements(
-  api: ExcalidrawImperativeAPI,
-  imported: readonly OrderedExcalidrawElement[],
-): number {
-  const local = api.getSceneElementsIncludingDeleted() as readonly OrderedExcalidrawElement[];
-  const known = new Map(local.map((element) => [element.id, element]));
-  const added = imported
-    .filter(({ isDeleted }) => !isDeleted)
-    .map((element) => {
-      const mine = known.get(element.id);
-      // What was deleted here comes back: that is what adding the file asks for.
-      return mine?.isDeleted ? { ...element, version: mine.version + 1 } : element;
-    });
-  const elements = reconcileElements(local, added as RemoteExcalidrawElement[], api.getAppState());
-  api.updateScene({ elements, captureUpdate: CaptureUpdateAction.IMMEDIATELY });
-  return added.filter((element) => known.get(element.id)?.version !== element.version).length;
 }
