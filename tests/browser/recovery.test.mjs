@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Browser, sameBoard, sameChat } from "../harness/browser.mjs";
+import { Browser, keepsClient, sameBoard, sameChat } from "../harness/browser.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
@@ -55,7 +55,7 @@ test("what is made offline arrives once the network is back, a reload in between
   const ann = await browser.person(keeper, "Ann");
   const bob = await browser.person(keeper, "Bob");
   await Promise.all([ann.enter(code), bob.enter(code)]);
-  await until("the browser keeps the client", () => ann.page.evaluate(isKept));
+  await until("the browser keeps the client", () => ann.page.evaluate(keepsClient));
   ann.expectsNetworkErrors = true;
 
   await ann.context.setOffline(true);
@@ -214,12 +214,3 @@ test("while the store is down the chat says so, and sends when it is back", asyn
   await keeper.redis.restart();
   await sameChat(code, [ann], 1);
 });
-
-// Runs in the page: whether it could be opened without a network.
-async function isKept() {
-  const loaded = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname);
-  const files = ["/", ...loaded.filter((path) => /^\/(?:assets|excalidraw)\//.test(path))];
-  const cache = await caches.open("roomkeeper");
-  const kept = await Promise.all(files.map((path) => cache.match(path)));
-  return kept.every((response) => response !== undefined);
-}

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Browser, sameBoard, sameChat } from "../harness/browser.mjs";
+import { Browser, keepsClient, sameBoard, sameChat } from "../harness/browser.mjs";
 import { Link } from "../harness/link.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
@@ -41,22 +41,12 @@ async function breakDatabases(person) {
   });
 }
 
-async function isKept(person) {
-  await until("the browser keeps the client", () => person.page.evaluate(async () => {
-    const loaded = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname);
-    const files = ["/", ...loaded.filter((path) => /^\/(?:assets|excalidraw)\//.test(path))];
-    const cache = await caches.open("roomkeeper");
-    const kept = await Promise.all(files.map((path) => cache.match(path)));
-    return kept.every((response) => response !== undefined);
-  }));
-}
-
 for (const [when, losesFirst] of [["before", true], ["after", false]]) {
   test(`what is made offline is kept though the browser lost its databases ${when} it was made`, async () => {
     const { code } = await keeper.room();
     const ann = await browser.person(keeper, "Ann");
     await ann.enter(code);
-    await isKept(ann);
+    await until("the browser keeps the client", () => ann.page.evaluate(keepsClient));
     await offline(ann);
     if (losesFirst) await loseDatabases(ann);
     await ann.rectangle(300, 160);

@@ -10,8 +10,8 @@ import { chromium } from "playwright-core";
 import { temporaryFolder } from "./program.mjs";
 import { DEADLINE, until } from "./until.mjs";
 
-// The same places in which scripts/setup.sh looks.
-const EXECUTABLES = [
+/** Where a Chromium may be: the same places in which scripts/setup.sh looks. */
+export const EXECUTABLES = [
   process.env.CHROMIUM,
   "/usr/bin/chromium",
   "/usr/bin/chromium-browser",
@@ -219,16 +219,7 @@ export class Person {
 
   /** How many messages and elements the browser has written down as not sent. */
   unsent() {
-    return this.page.evaluate(async () => {
-      const result = (request) => new Promise((resolve, reject) => {
-        request.onsuccess = () => resolve(request.result);
-        request.onerror = () => reject(request.error);
-      });
-      const database = await result(indexedDB.open("roomkeeper"));
-      const transaction = database.transaction(["messages", "elements"]);
-      const counts = ["messages", "elements"].map((store) => result(transaction.objectStore(store).count()));
-      return Promise.all(counts).finally(() => database.close());
-    });
+    return this.page.evaluate(countUnsent);
   }
 
   /** Says in the page that it is, or is no longer, behind another tab of the browser. */
@@ -318,6 +309,29 @@ export class Person {
     await download.saveAs(path);
     return readFile(path, "utf8");
   }
+}
+
+/** Runs in a page: how many messages and elements its browser has written down as not sent. */
+export async function countUnsent() {
+  const result = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+    // The page makes the stores; a database that is made here would have none.
+    request.onupgradeneeded = () => request.transaction.abort();
+  });
+  const database = await result(indexedDB.open("roomkeeper"));
+  const transaction = database.transaction(["messages", "elements"]);
+  const counts = ["messages", "elements"].map((store) => result(transaction.objectStore(store).count()));
+  return Promise.all(counts).finally(() => database.close());
+}
+
+/** Runs in a page: whether its browser keeps the client, so that it opens without a network. */
+export async function keepsClient() {
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname);
+  const files = ["/", ...loaded.filter((path) => /^\/(?:assets|excalidraw)\//.test(path))];
+  const cache = await caches.open("roomkeeper");
+  const kept = await Promise.all(files.map((path) => cache.match(path)));
+  return kept.every((response) => response !== undefined);
 }
 
 /** What tells two boards apart: every element, and its version. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what tests and benchmarks need besides Rust and Node: a redis-server, the npm
-# packages; with `browser`, a Chromium and the web client's packages too.
+# packages; with `browser`, the three browser engines and the web
+# client's packages too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -49,5 +50,17 @@ chromium() {
 }
 chromium ||
     debian chromium "Install it: apt-get install chromium; or say in CHROMIUM where a Chrome or Chromium is."
+
+# Firefox, and WebKit on a display without a screen. The same places in which
+# tests/harness/engines.mjs looks. Elsewhere than on Linux their tests are skipped where they
+# are missing.
+if [ "$(uname)" = Linux ]; then
+    [ -x /usr/bin/firefox-esr ] || [ -x /usr/bin/firefox ] ||
+        debian firefox-esr "Install it: apt-get install firefox-esr, or your system's Firefox."
+    [ -x /usr/bin/WebKitWebDriver ] ||
+        debian webkit2gtk-driver "Install it: apt-get install webkit2gtk-driver."
+    command -v Xvfb >/dev/null ||
+        debian xvfb "Install it: apt-get install xvfb."
+fi
 
 packages edge-gateway/web
