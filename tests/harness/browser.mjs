@@ -23,6 +23,50 @@ export const EXECUTABLES = [
 // network or stops the gateway expects it.
 const NETWORK = /net::ERR_|WebSocket connection to|status of 5\d\d/;
 
+/**
+ * Runs in each page. A page whose person has done nothing on the board since it was settled
+ * last, and that sends a change all the same, says so on its console, which fails the test.
+ */
+function watchForIdleWrites() {
+  const ACTED = "test.acted";
+  const acts = ["pointerdown", "keydown", "paste", "cut", "drop", "input", "change"];
+  const act = ({ target }) => {
+    const element = target instanceof Element ? target : document.documentElement;
+    // Neither the chat nor a menu changes the board; a file that is chosen does.
+    if (element.closest(".chat-part, .room-bar, .dropdown-menu, [data-testid=main-menu-trigger]")) return;
+    localStorage.setItem(ACTED, "yes");
+  };
+  for (const name of acts) addEventListener(name, act, { capture: true });
+  globalThis.settled = () => localStorage.removeItem(ACTED);
+  globalThis.changesSent = 0;
+  globalThis.watchSent = (data) => {
+    if (typeof data !== "string" || !/^42\d*\["whiteboard-change"/.test(data)) return;
+    globalThis.changesSent += 1;
+    if (localStorage.getItem(ACTED) === null) console.error(`an idle page sent a change: ${data.slice(0, 2000)}`);
+  };
+  addEventListener("unhandledrejection", ({ reason }) => {
+    console.error(`unhandled rejection: ${reason?.stack ?? reason}`);
+  });
+}
+
+/** Runs in each page: frames can be given to it that no server sends. */
+function takeFrames() {
+  const property = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+  const STATE = '42["whiteboard:state",';
+  Object.defineProperty(WebSocket.prototype, "onmessage", {
+    ...property,
+    set(handler) {
+      globalThis.receive = (data) => handler(new MessageEvent("message", { data }));
+      property.set.call(this, (event) => {
+        if (!globalThis.addedToState || !event.data.startsWith?.(STATE)) return handler(event);
+        const [name, board] = JSON.parse(event.data.slice(2));
+        board.elements.push(...globalThis.addedToState);
+        globalThis.receive(`42${JSON.stringify([name, board])}`);
+      });
+    },
+  });
+}
+
 /** One Chromium; each person in it has a context, that is a profile, of their own. */
 export class Browser {
   #people = [];
@@ -51,13 +95,42 @@ export class Browser {
     return person;
   }
 
-  /** Closes what people have open, and fails where a console or a policy complained. */
+  /**
+   * Closes what people have open, and fails where a console or a policy complained, or where
+   * a page goes on to send changes although nobody does anything any more.
+   */
   async dismiss() {
     const people = this.#people.splice(0);
-    const complaints = people.flatMap((person) => person.complaints());
+    const complaints = await restless(people);
+    complaints.push(...people.flatMap((person) => person.complaints()));
     await Promise.all(people.map(({ context }) => context.close()));
     assert.deepEqual(complaints, []);
   }
+}
+
+/** So long a page that nobody uses is watched: longer than any of its timers for changes waits. */
+const QUIET = 400;
+
+/** Waits until no page sends changes, watches them idle, and answers what is wrong. */
+async function restless(people) {
+  const open = people.filter((person) => person.isOpen());
+  const counts = async () => (await Promise.all(open.map((person) => person.changesSent()))).join();
+  const complaints = [];
+  let before = await counts();
+  try {
+    await until("no page sends a change any more", async () => {
+      await new Promise((resolve) => setTimeout(resolve, QUIET));
+      const now = await counts();
+      const isQuiet = now === before;
+      before = now;
+      return isQuiet;
+    });
+    await Promise.all(open.map((person) => person.settled()));
+    await new Promise((resolve) => setTimeout(resolve, QUIET));
+  } catch (error) {
+    complaints.push(error.message);
+  }
+  return complaints;
 }
 
 /** One person, at one page at a time. */
@@ -92,6 +165,8 @@ export class Person {
       ...options,
     });
     this.context.setDefaultTimeout(DEADLINE);
+    await this.context.addInitScript(watchForIdleWrites);
+    await this.context.addInitScript(takeFrames);
     await this.context.addInitScript((name) => {
       if (name && !localStorage.getItem("roomkeeper.username")) {
         localStorage.setItem("roomkeeper.username", name);
@@ -101,6 +176,7 @@ export class Person {
       const { send } = WebSocket.prototype;
       WebSocket.prototype.send = function (data) {
         globalThis.framesSent.push({ at: performance.now(), data });
+        globalThis.watchSent(data);
         return send.call(this, data);
       };
       addEventListener("securitypolicyviolation", (violation) => {
@@ -149,6 +225,20 @@ export class Person {
 
   complaints() {
     return this.#complaints;
+  }
+
+  isOpen() {
+    return !this.page.isClosed() && this.page.url().startsWith(this.origin);
+  }
+
+  /** How many changes this page has sent since it was loaded; none where it has gone. */
+  changesSent() {
+    return this.page.evaluate(() => globalThis.changesSent).catch(() => 0);
+  }
+
+  /** From now on this person does nothing, until they do: a change that is sent meanwhile is not theirs. */
+  settled() {
+    return this.page.evaluate(() => globalThis.settled()).catch(() => undefined);
   }
 
   // Pages.
@@ -215,6 +305,19 @@ export class Person {
       const [event, payload] = JSON.parse(packet[1]);
       return [{ at, event, payload }];
     });
+  }
+
+  /** Gives the page elements as an update that no server sends. */
+  receives(code, elements) {
+    const data = `42${JSON.stringify(["whiteboard-update", { roomId: code, elements }])}`;
+    return this.page.evaluate((frame) => globalThis.receive(frame), data);
+  }
+
+  /** From the next page on, the board that a server sends after a join holds these elements too. */
+  findsOnTheBoard(elements) {
+    return this.context.addInitScript((added) => {
+      globalThis.addedToState = added;
+    }, elements);
   }
 
   /** How many messages and elements the browser has written down as not sent. */
@@ -342,13 +445,25 @@ export function board(elements) {
     .sort();
 }
 
+/** The boards of scenes in every field, and in their order; under which index each is shown is a client's own. */
+export function inFull(elements) {
+  return elements
+    .filter(({ isDeleted }) => !isDeleted)
+    .map(({ index: _index, ...element }) => JSON.stringify(Object.entries(element).sort()));
+}
+
 /** Resolves when all of them show the board that the server keeps, with so many elements. */
 export async function sameBoard(code, people, count) {
   const [{ keeper }] = people;
   return until(`all boards are equal and hold ${count}`, async () => {
     const stored = board(await keeper.board(code));
     assert.equal(stored.length, count, `the server has ${stored.length}`);
-    for (const person of people) assert.deepEqual(board(await person.scene()), stored, person.name);
+    const scenes = [];
+    for (const person of people) scenes.push(await person.scene());
+    for (const [n, person] of people.entries()) assert.deepEqual(board(scenes[n]), stored, person.name);
+    // What has one version has one content.
+    for (const scene of scenes.slice(1)) assert.deepEqual(inFull(scene), inFull(scenes[0]));
+    await Promise.all(people.map((person) => person.settled()));
     return stored;
   }, 30_000);
 }

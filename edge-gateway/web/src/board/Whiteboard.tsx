@@ -19,6 +19,7 @@ import type { WireElement } from "../protocol/payloads";
 import type { RoomSession } from "../room/session";
 import { hasImage, NO_IMAGES } from "./arrival";
 import { savePng, saveScene, saveSvg } from "./files";
+import { BoardGuard, type Guarded } from "./guard";
 import { addFile } from "./importing/add";
 import { repairPasted } from "./importing/paste";
 import { nameButtons } from "./names";
@@ -40,19 +41,29 @@ const UI_OPTIONS = {
   tools: { image: false },
 } as const;
 
+function leftOut(count: number, reason: string): string {
+  return count === 1
+    ? `One element of this board cannot be shown: ${reason}.`
+    : `${count} elements of this board cannot be shown. Of the first: ${reason}.`;
+}
+
 /** A pointer's message stays small: so many selected elements are named in it. */
 const MOST_SELECTED = 20;
 
-/** The board of a room: Excalidraw, kept in step by its session. Drawn anew only for what it shows itself. */
-export default memo(function Whiteboard({
-  session,
-  name,
-  isClosed,
-}: {
+interface Props {
   session: RoomSession;
   name: string;
   isClosed: boolean;
-}) {
+}
+
+/** The board of a room, opened anew where Excalidraw fails. */
+export default memo(function Whiteboard(props: Props) {
+  const { session } = props;
+  return <BoardGuard session={session}>{(guarded) => <Board {...props} guarded={guarded} />}</BoardGuard>;
+});
+
+/** Excalidraw, kept in step by its session. Drawn anew only for what it shows itself. */
+const Board = memo(function Board({ session, name, isClosed, guarded }: Props & { guarded: Guarded }) {
   const { code, userId } = session.state();
   const participants = useSyncExternalStore(session.subscribe, () => session.state().participants);
   const theme = useTheme();
@@ -65,8 +76,13 @@ export default memo(function Whiteboard({
 
   useEffect(() => {
     if (!api) return;
-    // For a board that nobody has looked at from here, all of it is the best view.
-    const board = new ExcalidrawScene(api, view === undefined);
+    const board = new ExcalidrawScene(api, {
+      // For a board that nobody has looked at from here, all of it is the best view.
+      isViewOpen: view === undefined,
+      isBarred: guarded.isBarred,
+      showing: guarded.showing,
+      leftOut: (count, reason) => session.notify(leftOut(count, reason)),
+    });
     let isReady = false;
     // Excalidraw makes a scene of its initial data some time after it has been mounted.
     const ready = () => {
@@ -76,8 +92,12 @@ export default memo(function Whiteboard({
     const stop = api.onChange((elements, { selectedElementIds }) => {
       if (!isReady) return ready();
       selected.current = Object.keys(selectedElementIds).slice(0, MOST_SELECTED);
-      const stale = session.drawn(elements as unknown as WireElement[]);
+      const scene = elements as unknown as WireElement[];
+      const stale = session.drawn(scene);
       if (stale.length > 0) board.mergeLater(stale);
+      const withdrawn = board.withdrawn(scene);
+      if (withdrawn.length > 0) session.remove(withdrawn);
+      board.settle(scene);
     });
     if (!api.getAppState().isLoading) ready();
     return () => {
@@ -85,7 +105,7 @@ export default memo(function Whiteboard({
       board.stop();
       session.board.detach();
     };
-  }, [api, session, view]);
+  }, [api, guarded, session, view]);
 
   useEffect(() => () => keeper.flush(), [keeper]);
 

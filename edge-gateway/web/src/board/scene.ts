@@ -1,28 +1,60 @@
-/** Excalidraw's scene, as the board's state sees it. */
+/**
+ * Excalidraw's scene, as the board's state sees it.
+ *
+ * What is stored and what is shown are two things. Excalidraw gets copies that it can draw, in
+ * an order of ascending indices, so that it repairs nothing by itself: a repair of its own
+ * counts as a change, and would be sent as this person's work.
+ */
 
-import { CaptureUpdateAction, reconcileElements, restoreElements } from "@excalidraw/excalidraw";
-import type { RemoteExcalidrawElement } from "@excalidraw/excalidraw/data/reconcile";
+import { CaptureUpdateAction } from "@excalidraw/excalidraw";
 import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
 import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import type { WireElement } from "../protocol/payloads";
+import { judge } from "./element";
+import { arranged, isIndex } from "./order";
 import { type Scene, wins } from "./sync";
 import { look } from "./view";
 
 const FRAME = 16;
 const WHILE_EDITED = 250;
 
+/** An element of Excalidraw's, which is one of the wire where only the common fields count. */
+type Shown = OrderedExcalidrawElement & WireElement;
+
+/** What the scene asks of the page around it. */
+export interface Surroundings {
+  /** Whether the view is still to be chosen by what there is to see. */
+  isViewOpen: boolean;
+  /** Whether this version of an element made the board fail before. */
+  isBarred(element: WireElement): boolean;
+  /** These elements cannot be drawn, for this reason in the first of them; each is told once. */
+  leftOut(count: number, reason: string): void;
+  /** Excalidraw is about to draw these, in place of what it had. */
+  showing(news: readonly WireElement[]): void;
+}
+
 export class ExcalidrawScene implements Scene {
   readonly #api: ExcalidrawImperativeAPI;
-  /** Whether the view is still to be chosen by what there is to see. */
-  #isViewOpen: boolean;
+  readonly #around: Surroundings;
   readonly #waiting = new Map<string, WireElement>();
+  /** In which order elements came that have no index. */
+  readonly #arrivals = new Map<string, number>();
+  #came = 0;
+  /** Where an element is shown under another index than its own. */
+  readonly #moved = new Map<string, { own: unknown; shown: string }>();
+  /** Whether the board holds elements without an index, which stay above the others. */
+  #hasUnplaced = false;
+  readonly #toldOf = new Set<string>();
+  /** What this person has drawn in this visit and the scene holds, and how much it held last. */
+  readonly #drawn = new Set<string>();
+  #held = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = 0;
 
-  constructor(api: ExcalidrawImperativeAPI, isViewOpen: boolean) {
+  constructor(api: ExcalidrawImperativeAPI, around: Surroundings) {
     this.#api = api;
-    this.#isViewOpen = isViewOpen;
+    this.#around = around;
   }
 
   merge(elements: readonly WireElement[]): void {
@@ -32,20 +64,59 @@ export class ExcalidrawScene implements Scene {
   replace(elements: readonly WireElement[]): void {
     // All of what waits is in it.
     this.stop();
+    this.#arrivals.clear();
+    this.#arrive(elements);
     const isEmpty = this.#api.getSceneElements().length === 0;
     // What stays is the same object: a line that is being drawn goes on.
     const ids = new Set(elements.map(({ id }) => id));
-    const local = this.#local().filter(({ id }) => ids.has(id));
-    this.#show(reconcileElements(local, this.#complete(elements, local), this.#api.getAppState()));
-    if (!this.#isViewOpen || elements.length === 0) return;
-    this.#isViewOpen = false;
-    // Who has begun to draw has chosen a view.
+    this.#show(this.#local().filter(({ id }) => ids.has(id)), elements);
+    if (!this.#around.isViewOpen || elements.length === 0) return;
+    this.#around.isViewOpen = false;
+    // A person who has begun to draw has chosen a view.
     if (isEmpty) look(this.#api, this.#api.getSceneElements(), false);
   }
 
-  /** For what cannot be shown now, since somebody here is editing it. */
+  /** For what cannot be shown now, since this person is editing it. */
   mergeLater(elements: readonly WireElement[]): void {
     this.#mergeWithin(WHILE_EDITED, elements);
+  }
+
+  /** Brings the scene back into the order in which all clients show it, where this person drew above it. */
+  settle(elements: readonly WireElement[]): void {
+    if (!this.#hasUnplaced) return;
+    let isAbove = false;
+    for (const element of elements) {
+      if (element.isDeleted) continue;
+      const isPlaced = isIndex(this.#ownIndex(element));
+      if (isPlaced && isAbove) return this.mergeLater([]);
+      isAbove ||= !isPlaced;
+    }
+  }
+
+  /**
+   * What this person has drawn and the scene no longer holds. Excalidraw drops an element that
+   * ends without a size, and others may have seen it with one.
+   */
+  withdrawn(elements: readonly WireElement[]): string[] {
+    for (const id of this.#edited()) this.#drawn.add(id);
+    const isLess = elements.length < this.#held;
+    this.#held = elements.length;
+    return isLess ? this.#forgetAllBut(elements) : [];
+  }
+
+  #forgetAllBut(elements: readonly { id: string }[]): string[] {
+    const ids = new Set(elements.map(({ id }) => id));
+    const gone = [...this.#drawn].filter((id) => !ids.has(id));
+    for (const id of gone) this.#drawn.delete(id);
+    return gone;
+  }
+
+  forSending(element: WireElement): WireElement {
+    const own = this.#ownIndex(element);
+    // The index that was made for showing stays here; a malformed one is refused everywhere.
+    if (own === element["index"] || (typeof own === "string" && !isIndex(own))) return element;
+    const { index: _shown, ...rest } = element;
+    return own === undefined ? (rest as WireElement) : ({ ...rest, index: own } as WireElement);
   }
 
   stop(): void {
@@ -56,6 +127,7 @@ export class ExcalidrawScene implements Scene {
 
   /** Merging looks at the whole scene, so what comes at once is merged at once. */
   #mergeWithin(wait: number, elements: readonly WireElement[]): void {
+    this.#arrive(elements);
     for (const element of elements) {
       const waiting = this.#waiting.get(element.id);
       if (!waiting || wins(element, waiting)) this.#waiting.set(element.id, element);
@@ -67,68 +139,89 @@ export class ExcalidrawScene implements Scene {
     this.#timer = setTimeout(() => {
       const waiting = [...this.#waiting.values()];
       this.stop();
-      const local = this.#local();
-      this.#show(reconcileElements(local, this.#complete(waiting, local), this.#api.getAppState()));
+      this.#show(this.#local(), waiting);
     }, wait);
   }
 
-  /** Others' changes are not ours to undo. */
-  #show(elements: readonly OrderedExcalidrawElement[]): void {
-    this.#api.updateScene({ elements, captureUpdate: CaptureUpdateAction.NEVER });
+  #arrive(elements: readonly WireElement[]): void {
+    for (const { id } of elements) {
+      if (!this.#arrivals.has(id)) this.#arrivals.set(id, (this.#came += 1));
+    }
   }
 
-  #local(): readonly OrderedExcalidrawElement[] {
-    return this.#api.getSceneElementsIncludingDeleted() as readonly OrderedExcalidrawElement[];
+  /** Shows `news` beside what is `local`; the winner of both by the server's rule, and what is edited as it is. */
+  #show(local: readonly Shown[], news: readonly WireElement[]): void {
+    const elements = new Map(local.map((element) => [element.id, element]));
+    const edited = this.#edited();
+    const faults: string[] = [];
+    for (const element of news) {
+      const mine = elements.get(element.id);
+      if (mine && (edited.has(element.id) || !wins(element, mine))) continue;
+      const shown = this.#shownOf(element, mine, faults);
+      if (shown) elements.set(element.id, shown);
+      else elements.delete(element.id);
+    }
+    const ordered = this.#inOrder([...elements.values()]);
+    this.#held = ordered.length;
+    this.#forgetAllBut(ordered);
+    this.#around.showing(news);
+    // Others' changes are not this person's to undo.
+    this.#api.updateScene({ elements: ordered, captureUpdate: CaptureUpdateAction.NEVER });
+    const [first] = faults;
+    if (first !== undefined) this.#around.leftOut(faults.length, first);
   }
 
-  /** Fills in what elements leave out; a tombstone takes all but its marks from ours. */
-  #complete(
-    elements: readonly WireElement[],
-    local: readonly OrderedExcalidrawElement[],
-  ): RemoteExcalidrawElement[] {
-    const mine = new Map(local.map((element) => [element.id, element]));
-    const living = elements.filter(({ isDeleted }) => !isDeleted);
-    const deleted = elements.flatMap(({ id, isDeleted, version, versionNonce }) => {
-      const element = mine.get(id);
-      return isDeleted && element ? [{ ...element, version, versionNonce, isDeleted }] : [];
-    });
-    // In the order of their indices; in another, Excalidraw would number them anew, and that
-    // counts as a change.
-    living.sort(byIndex);
-    return [...restored(living), ...deleted] as RemoteExcalidrawElement[];
+  /** A new object that Excalidraw can draw, or nothing. */
+  #shownOf(element: WireElement, mine: Shown | undefined, faults: string[]): Shown | undefined {
+    if (element.isDeleted) {
+      // A tombstone has all but its marks from the element that it ends.
+      const { version, versionNonce } = element;
+      return mine && { ...mine, version, versionNonce, isDeleted: true };
+    }
+    const judged = this.#around.isBarred(element) ? { fault: "the board failed when it was drawn" } : judge(element);
+    if (judged && "shown" in judged) {
+      this.#moved.delete(element.id);
+      return judged.shown as Shown;
+    }
+    if (judged && !this.#toldOf.has(element.id)) {
+      this.#toldOf.add(element.id);
+      faults.push(judged.fault);
+    }
+    return undefined;
   }
-}
 
-/** Elements as Excalidraw needs them; one that it cannot make anything of is left out. */
-function restored(elements: readonly WireElement[]): OrderedExcalidrawElement[] {
-  const complete = elements.map((element) => ({
-    ...LEAST,
-    ...(element.type === "text" && LEAST_TEXT),
-    ...element,
-  })) as unknown as OrderedExcalidrawElement[];
-  try {
-    return restoreElements(complete, null);
-  } catch {
-    return complete.flatMap((element) => {
-      try {
-        return restoreElements([element], null);
-      } catch (error) {
-        console.warn(`the element ${element.id} cannot be shown`, error);
-        return [];
-      }
-    });
+  /** Sorts the elements, and sets the index of those that cannot be shown under their own. */
+  #inOrder(elements: readonly Shown[]): Shown[] {
+    const rows = arranged(elements, (element) => this.#ownIndex(element), (id) => this.#arrivals.get(id) ?? this.#came);
+    const moved = new Map<string, { own: unknown; shown: string }>();
+    this.#hasUnplaced = false;
+    for (const { element, index } of rows) {
+      const own = this.#ownIndex(element);
+      this.#hasUnplaced ||= !isIndex(own);
+      if (own !== index) moved.set(element.id, { own, shown: index });
+      // In place: Excalidraw holds on to the objects that a person is drawing, and an
+      // index for showing is no change that another version would tell of.
+      if (element.index !== index) (element as { index: string }).index = index;
+    }
+    this.#moved.clear();
+    for (const [id, place] of moved) this.#moved.set(id, place);
+    return rows.map(({ element }) => element);
   }
-}
 
-/** What an element has at least; the server asks for less. */
-const LEAST = { x: 0, y: 0, width: 0, height: 0, angle: 0, groupIds: [], boundElements: null };
-const LEAST_TEXT = { text: "", fontSize: 20, fontFamily: 5 };
-
-function byIndex(a: WireElement, b: WireElement): number {
-  const [one, other] = [a["index"], b["index"]];
-  if (typeof one !== "string" || typeof other !== "string") {
-    return Number(typeof one !== "string") - Number(typeof other !== "string");
+  /** The index of an element as it is stored, or as this person has changed it. */
+  #ownIndex(element: WireElement): unknown {
+    const moved = this.#moved.get(element.id);
+    return moved && moved.shown === element["index"] ? moved.own : element["index"];
   }
-  if (one !== other) return one < other ? -1 : 1;
-  return a.id < b.id ? -1 : 1;
+
+  /** What this person is drawing or writing, which no news take out of their hands. */
+  #edited(): Set<string> {
+    const { editingTextElement, resizingElement, newElement, multiElement } = this.#api.getAppState();
+    const edited = [editingTextElement, resizingElement, newElement, multiElement];
+    return new Set(edited.flatMap((element) => (element ? [element.id] : [])));
+  }
+
+  #local(): readonly Shown[] {
+    return this.#api.getSceneElementsIncludingDeleted() as readonly Shown[];
+  }
 }

@@ -18,6 +18,11 @@ class Recorder implements Scene {
   replace(elements: readonly WireElement[]): void {
     this.replaced = elements;
   }
+
+  forSending(element: WireElement): WireElement {
+    const { index: _shown, ...rest } = element;
+    return rest as WireElement;
+  }
 }
 
 test("the greater version wins, then the lower nonce", () => {
@@ -99,6 +104,60 @@ describe("sending", () => {
     expect(board.take()).toEqual([]);
     board.changed([element("a", 2)]);
     expect(board.take()).toHaveLength(1);
+  });
+});
+
+describe("what is sent of an element", () => {
+  test("what was only made for showing it is not sent", () => {
+    const board = new BoardSync();
+    board.attach(new Recorder());
+    board.changed([element("a", 1, 5, { index: "shown" })]);
+    expect(board.take()).toEqual([element("a")]);
+  });
+
+  test("a link that the server refuses is taken out, and all get the element under a version of its own", () => {
+    const board = new BoardSync();
+    const scene = new Recorder();
+    board.attach(scene);
+    board.reset([element("a", 1)]);
+    expect(board.changed([element("a", 2, 5, { link: "obsidian://x", x: 3 })]).dropped).toEqual(["link"]);
+    const [sent] = board.take();
+    expect(sent).toMatchObject({ id: "a", version: 3, link: null, x: 3 });
+    expect(scene.merged).toEqual([sent]);
+    board.changed([element("a", 2, 5, { link: "obsidian://x", x: 3 })]);
+    expect(board.take()).toEqual([]);
+  });
+
+  test("a host becomes a link, which is no loss to speak of", () => {
+    const board = new BoardSync();
+    expect(board.changed([element("a", 2, 5, { link: "example.com/page" })]).dropped).toEqual([]);
+    expect(board.take()[0]).toMatchObject({ version: 3, link: "https://example.com/page" });
+  });
+
+  test("an element that others know is sent in any size", () => {
+    const board = new BoardSync();
+    board.reset([element("a", 1)]);
+    board.changed([element("a", 2, 5, { width: 0, height: 0 })]);
+    expect(board.take()).toHaveLength(1);
+  });
+
+  test("an element that the scene gave up is deleted for all, once", () => {
+    const board = new BoardSync();
+    board.reset([element("a", 4)]);
+    expect(board.remove(["a", "unknown"])).toBe(true);
+    expect(board.take()).toMatchObject([{ id: "a", type: "rectangle", version: 5, isDeleted: true }]);
+    expect(board.remove(["a"])).toBe(false);
+  });
+
+  test("an element that comes back from the server is confirmed by that", () => {
+    const found: string[] = [];
+    const board = new BoardSync(({ id }) => found.push(id));
+    board.changed([element("a", 2), element("b", 2)]);
+    board.receive([element("a", 2), element("c", 2)]);
+    expect(board.unsent.map(({ id }) => id)).toEqual(["b"]);
+    board.reset([element("b", 2)]);
+    expect(board.unsent).toEqual([]);
+    expect(found).toEqual(["a", "b"]);
   });
 });
 

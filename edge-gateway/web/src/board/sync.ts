@@ -5,6 +5,7 @@
  */
 
 import { Limits, type WireElement } from "../protocol/payloads";
+import { sendable } from "./element";
 
 /** The scene, once it is there. */
 export interface Scene {
@@ -12,6 +13,20 @@ export interface Scene {
   merge(elements: readonly WireElement[]): void;
   /** Shows these and no others. */
   replace(elements: readonly WireElement[]): void;
+  /** An element of the scene without what was only made for showing it. */
+  forSending(element: WireElement): WireElement;
+}
+
+/** What a scene as it is now means. */
+export interface SceneChange {
+  /** Elements that the server does not have yet. */
+  fresh: WireElement[];
+  /** Elements that should be shown instead of those in the scene. */
+  stale: WireElement[];
+  /** Elements that are too large to be sent. */
+  tooLarge: WireElement[];
+  /** Fields that were taken from elements, since the server would refuse them for these. */
+  dropped: string[];
 }
 
 /** Whether `a` wins over `b`: Excalidraw's rule, and the server's. */
@@ -26,6 +41,11 @@ function same(a: WireElement, b: WireElement): boolean {
 /** How long an element is as JSON: within a third of its bytes. */
 function length(element: WireElement): number {
   return JSON.stringify(element).length;
+}
+
+/** Excalidraw's nonces are of 31 bits. */
+function anyNonce(): number {
+  return Math.floor(Math.random() * 2 ** 31);
 }
 
 /** Whether anybody could see it: one that is only begun has no size yet. */
@@ -52,7 +72,13 @@ export class BoardSync {
   readonly #refused = new Map<string, WireElement>();
   /** Which version of an unsent element is written down, as `kept` was last told. */
   readonly #kept = new Map<string, WireElement>();
+  /** Called for an element of ours that the server is found to have. */
+  readonly #found: (element: WireElement) => void;
   #scene: Scene | undefined;
+
+  constructor(found: (element: WireElement) => void = () => undefined) {
+    this.#found = found;
+  }
 
   /** Everything that is to be seen. */
   all(): WireElement[] {
@@ -102,7 +128,7 @@ export class BoardSync {
   /** The whole board: what is not in it is gone, except what we have not sent. */
   reset(elements: readonly WireElement[]): void {
     this.#stored.clear();
-    for (const element of elements) this.#stored.set(element.id, element);
+    for (const element of elements) this.#store(element);
     this.#scene?.replace(this.all());
   }
 
@@ -112,44 +138,64 @@ export class BoardSync {
       const stored = this.#stored.get(element.id);
       return !stored || wins(element, stored);
     });
-    for (const element of news) this.#stored.set(element.id, element);
+    for (const element of news) this.#store(element);
     const shown = news.filter(({ type }) => !BARRED.has(type));
     if (shown.length > 0) this.#scene?.merge(shown);
   }
 
-  /**
-   * The scene as it is now. Answers which of its elements are new to the server, which the
-   * server has in a version that should be shown, and which are too large to be sent.
-   */
-  changed(elements: readonly WireElement[]): Record<"fresh" | "stale" | "tooLarge", WireElement[]> {
-    const fresh: WireElement[] = [];
-    const stale: WireElement[] = [];
-    const tooLarge: WireElement[] = [];
+  /** The scene as it is now. */
+  changed(elements: readonly WireElement[]): SceneChange {
+    const change: SceneChange = { fresh: [], stale: [], tooLarge: [], dropped: [] };
     for (const element of elements) {
       const stored = this.#stored.get(element.id);
       if (stored && same(element, stored)) continue;
       if (stored && wins(stored, element)) {
-        stale.push(stored);
+        change.stale.push(stored);
         continue;
       }
       const mine = this.#unsent.get(element.id);
       if (mine && !wins(element, mine)) continue;
       const refused = this.#refused.get(element.id);
       if (refused && same(refused, element)) continue;
-      if (!isWorthSending(element)) continue;
-      // Drawn and taken back before anybody heard of it.
-      if (element.isDeleted && !stored && !mine) continue;
-      // The scene changes its elements in place; what is sent must not change under way.
-      const copy = structuredClone(element);
-      if (length(copy) > Limits.elementLength) {
-        this.refuse(copy);
-        tooLarge.push(copy);
-        continue;
-      }
-      this.#unsent.set(copy.id, copy);
-      fresh.push(copy);
+      // What others know is told in any size.
+      const isKnown = stored !== undefined || mine !== undefined;
+      if (!isKnown && (element.isDeleted || !isWorthSending(element))) continue;
+      this.#take(element, change);
     }
-    return { fresh, stale, tooLarge };
+    return change;
+  }
+
+  #take(element: WireElement, change: SceneChange): void {
+    // The scene changes its elements in place; what is sent must not change under way.
+    const copy = structuredClone(this.#scene?.forSending(element) ?? element);
+    const { element: sent, dropped } = sendable(copy);
+    if (sent["link"] !== copy["link"] || dropped.length > 0) {
+      // It is another element now: under the same version all would not hold the same.
+      sent.version += 1;
+      sent.versionNonce = anyNonce();
+      change.dropped.push(...dropped);
+      this.#scene?.merge([sent]);
+    }
+    if (length(sent) > Limits.elementLength) {
+      this.refuse(sent);
+      this.#refused.set(element.id, copy);
+      change.tooLarge.push(sent);
+      return;
+    }
+    this.#unsent.set(sent.id, sent);
+    change.fresh.push(sent);
+  }
+
+  /** Deletes elements that are not, or no longer, in the scene. Answers whether there was one. */
+  remove(ids: readonly string[]): boolean {
+    const tombstones = ids.flatMap((id) => {
+      const known = this.#unsent.get(id) ?? this.#stored.get(id);
+      if (!known || known.isDeleted) return [];
+      return [{ id, type: known.type, version: known.version + 1, versionNonce: anyNonce(), isDeleted: true }];
+    });
+    for (const tombstone of tombstones) this.#unsent.set(tombstone.id, tombstone);
+    if (tombstones.length > 0) this.#scene?.merge(tombstones);
+    return tombstones.length > 0;
   }
 
   /** What is to be sent next, within what one change may hold; marks it as under way. */
@@ -233,6 +279,15 @@ export class BoardSync {
 
   get unsent(): WireElement[] {
     return [...this.#unsent.values()];
+  }
+
+  /** The server has this one; where it is ours, its confirmation was lost on the way. */
+  #store(element: WireElement): void {
+    this.#stored.set(element.id, element);
+    const mine = this.#unsent.get(element.id);
+    if (!mine || !same(mine, element)) return;
+    this.#unsent.delete(element.id);
+    this.#found(element);
   }
 
   #land(element: WireElement): void {

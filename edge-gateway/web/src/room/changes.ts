@@ -27,9 +27,11 @@ const FULL_FOR = 10_000;
 const LOOK_AFTER = 1000;
 
 const NOT_ACCEPTED = "the server did not accept it";
+const NO_SUCH_LINK = "A link was left out: a room keeps links that begin with https://, http:// or mailto:. The shape is kept.";
+const TOO_DEEP = "Data that a shape carries nests too deep for the room and was left out. The shape is kept.";
 
 export class Changes {
-  readonly board = new BoardSync();
+  readonly board = new BoardSync((element) => this.#fates.answered(element, element));
   readonly #visit: Visit;
   #underWay = 0;
   #tries = 0;
@@ -54,13 +56,22 @@ export class Changes {
   /** The scene has these elements now. Answers those that it should show instead. */
   drawn(elements: readonly WireElement[]): WireElement[] {
     if (this.#visit.state().closed) return [];
-    const { fresh, stale, tooLarge } = this.board.changed(elements);
+    const { fresh, stale, tooLarge, dropped } = this.board.changed(elements);
     for (const element of tooLarge) this.#tell(element, TOO_LARGE);
-    if (fresh.length > 0) {
-      this.#keepSoon();
-      this.schedule();
-    }
+    if (dropped.includes("link")) this.#visit.notify(NO_SUCH_LINK);
+    if (dropped.some((field) => field !== "link")) this.#visit.notify(TOO_DEEP);
+    if (fresh.length > 0) this.#made();
     return stale;
+  }
+
+  /** Deletes elements that Excalidraw no longer holds, for everybody. */
+  remove(ids: readonly string[]): void {
+    if (!this.#visit.state().closed && this.board.remove(ids)) this.#made();
+  }
+
+  #made(): void {
+    this.#keepSoon();
+    this.schedule();
   }
 
   /** What becomes of these elements, once the server has answered or the visit is over. */

@@ -158,6 +158,11 @@ export class RoomSession implements Visit {
     return this.#changes.drawn(elements);
   }
 
+  /** Deletes elements that the board does not show, for everybody. */
+  remove(ids: readonly string[]): void {
+    this.#changes.remove(ids);
+  }
+
   /** What becomes of these elements, once the server has answered or the visit is over. */
   settled(elements: readonly WireElement[]): Promise<Map<string, Fate>> {
     return this.#changes.settled(elements);
