@@ -9,7 +9,7 @@ import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
 // How long the service is away, in milliseconds, its start not counted.
-const AWAY = 400;
+const AWAY = 300;
 
 // How often each kind of call is made before the restart and after it.
 const ROUNDS = 3;

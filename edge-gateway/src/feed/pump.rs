@@ -34,8 +34,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// time that a join has.
 const JOIN_BACKOFF: Duration = Duration::from_millis(250);
 
-/// How long a join waits for the room's feed.
-const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long a join waits for the room's feed: nearly as long as its answer may take, because
+/// a service may restart in the meantime.
+const READY_TIMEOUT: Duration = Duration::from_millis(1_900);
 
 /// What a pump is asked to do.
 #[derive(Debug)]
