@@ -76,14 +76,14 @@ impl Session {
         let mut early = Early::default();
         loop {
             let work = tokio::select! {
+                // The queue first: a join that came in time may still be in it.
                 biased;
+                work = inbox.next() => work,
                 () = stopping.cancelled(), if !is_closed => {
                     inbox.close();
                     is_closed = true;
                     continue;
                 }
-                // Before the time: a join that came in time may still be in the queue.
-                work = inbox.next() => work,
                 now = until(early.deadline()) => {
                     self.serve_early(early.late(now)).await;
                     continue;
@@ -91,6 +91,8 @@ impl Session {
             };
             let Some(work) = work else { break };
             if gone.is_cancelled() || stopping.is_cancelled() {
+                // A socket that sends without a pause keeps the queue from being empty.
+                inbox.close();
                 let until = *served_until.get_or_insert_with(|| Instant::now() + AFTERMATH);
                 if Instant::now() >= until {
                     debug!(session.id = %self.id, "events of a gone socket were dropped");
@@ -119,8 +121,10 @@ impl Session {
 
     /// Serves events whose wait for a join has ended; without one they are refused.
     async fn serve_early(&mut self, works: impl IntoIterator<Item = Box<Work>>) {
+        // The same for all: what waits for those before it has no longer than they have.
+        let wait_ended = Instant::now();
         for mut work in works {
-            work.served_from = Instant::now();
+            work.served_from = wait_ended;
             Box::pin(self.serve(work)).await;
         }
     }
