@@ -2,9 +2,12 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import http from "node:http";
 import { test } from "node:test";
 
-import { assertRefused, element, ids } from "../harness/member.mjs";
+import { assertRefused, element, ids, Member } from "../harness/member.mjs";
+import { Polling } from "../harness/polling.mjs";
+import { freePort } from "../harness/ports.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
@@ -81,6 +84,62 @@ for (const sync of [undefined, "delta"]) {
     assert.deepEqual(ids(await keeper.board(code, 1)), board);
   });
 }
+
+/** What a gateway says to a request for a session that lives elsewhere. */
+function assertUnknownSession({ status, headers, body }) {
+  assert.equal(status, 400);
+  assert.match(headers["content-type"], /^application\/json/);
+  assert.deepEqual([body.code, body.message], [1, "Session ID unknown"], "as Engine.IO's own server");
+  assert.match(body.reason, /another gateway/);
+  assert.match(body.reason, /balancer/);
+}
+
+test("a request for a session that lives at another gateway is told so", async () => {
+  const { url } = await Polling.connect(keeper.gateways[0].url);
+  const elsewhere = url.slice(keeper.gateways[0].url.length);
+  assertUnknownSession(await keeper.gateways[1].get(elsewhere));
+  assertUnknownSession(await keeper.gateways[1].request(elsewhere, { method: "POST", body: "40" }));
+  assertUnknownSession(await keeper.gateways[1].get(elsewhere.replace("polling", "websocket"), {
+    headers: {
+      connection: "Upgrade", upgrade: "websocket",
+      "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    },
+  }));
+  // What is wrong in another way is told in the same form.
+  for (const [query, code] of [["EIO=4&transport=pigeon", 0], ["EIO=3&transport=polling", 5]]) {
+    const { status, body } = await keeper.get(`/socket.io/?${query}`);
+    assert.equal(status, 400);
+    assert.equal(body.code, code, JSON.stringify(body));
+    assert.equal(typeof body.message, "string");
+  }
+});
+
+test("behind a balancer without affinity a client that polls is told why it cannot connect", async (t) => {
+  let turn = 0;
+  const balancer = http.createServer((request, response) => {
+    const { port } = keeper.gateways[turn++ % 2];
+    const { url: path, method, headers } = request;
+    const outgoing = http.request({ port, path, method, headers, agent: false }, (incoming) => {
+      response.writeHead(incoming.statusCode, incoming.headers);
+      incoming.pipe(response);
+    });
+    outgoing.on("error", () => response.destroy());
+    request.pipe(outgoing);
+  });
+  const port = await freePort();
+  await new Promise((resolve) => balancer.listen(port, "127.0.0.1", resolve));
+  t.after(() => balancer.close());
+  const member = new Member(`http://127.0.0.1:${port}`, { transport: "polling" });
+  t.after(() => member.close());
+  // Read at once: the client drops the answer after that.
+  const told = await new Promise((resolve) => member.socket.io.engine.once("error",
+    ({ description, context }) => resolve({
+      status: description,
+      headers: { "content-type": context.getResponseHeader("content-type") },
+      body: JSON.parse(context.responseText),
+    })));
+  assertUnknownSession(told);
+});
 
 test("signals cross gateways", async () => {
   const { code } = await keeper.room();

@@ -7,13 +7,13 @@ use axum::{
     body::{Body, HttpBody as _, to_bytes},
     extract::{Request, State},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-
+use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
-use super::answer::Refusal;
+use super::answer::{Refusal, success_as};
 use crate::{
     error::Error,
     server::Connection,
@@ -27,8 +27,15 @@ const MAX_SESSIONS: usize = 20_000;
 /// How long a client may take to send a body.
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The answer to the opening of a session is shorter than this.
+/// The answer to the opening of a session, and a refusal, are shorter than this.
 const MAX_OPENING: usize = 4 << 10;
+
+/// Engine.IO's number for a request that is wrong in a way of its own.
+const BAD_REQUEST: u8 = 3;
+
+/// What a client is told whose session is not known. A session lives at one gateway.
+const UNKNOWN_SESSION: &str = "this gateway has no such session: it has ended, or it lives at \
+    another gateway, and then the balancer must send all requests of a polling client to one";
 
 /// The sessions that are tracked.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +54,16 @@ pub(super) async fn track(
     if is_websocket {
         detach(&mut request);
     }
+    let response = pass(&meters, request, is_websocket, next).await;
+    if response.status() == StatusCode::BAD_REQUEST {
+        with_reason(response).await
+    } else {
+        response
+    }
+}
+
+/// Passes a request on, and tracks the session that it opens or belongs to.
+async fn pass(meters: &Meters, mut request: Request, is_websocket: bool, next: Next) -> Response {
     let is_post = request.method() == Method::POST;
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
 
@@ -62,13 +79,19 @@ pub(super) async fn track(
         return if is_websocket {
             response
         } else {
-            remember(&meters, &meter, response).await
+            remember(meters, &meter, response).await
         };
     };
 
     let meter = meters.find(&sid);
-    if meter.as_ref().is_some_and(|meter| meter.is_cut()) {
-        return unknown_session();
+    let is_over = match &meter {
+        Some(meter) => meter.is_cut(),
+        // The layer would accept the WebSocket, and drop it without a word. It has only
+        // sessions that began by polling to bring here, and each of those has a meter.
+        None => is_websocket,
+    };
+    if is_over {
+        return EngineError::unknown_session().into_response();
     }
     match (meter, connection) {
         (Some(meter), Some(connection)) if is_websocket => {
@@ -142,15 +165,60 @@ fn opened_sid(packet: &[u8]) -> Option<String> {
     Some(open.sid)
 }
 
-/// What Engine.IO answers for a session that it does not know.
-fn unknown_session() -> Response {
-    let body = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
-    let mut response = (StatusCode::BAD_REQUEST, body).into_response();
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
+/// A refusal of Engine.IO, in the form of its own server: `{code, message}`. `reason` says
+/// more where that helps.
+#[derive(Debug, Serialize)]
+struct EngineError<'a> {
+    code: u8,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> EngineError<'a> {
+    fn new(code: u8, message: &'a str) -> Self {
+        // Engine.IO's number for a session that is not known.
+        let reason = (code == 1).then_some(UNKNOWN_SESSION);
+        Self {
+            code,
+            message,
+            reason,
+        }
+    }
+
+    fn unknown_session() -> Self {
+        Self::new(1, "Session ID unknown")
+    }
+}
+
+impl IntoResponse for EngineError<'_> {
+    fn into_response(self) -> Response {
+        success_as(StatusCode::BAD_REQUEST, &self)
+    }
+}
+
+/// Gives a refusal of the Engine.IO layer the form of its own server: the layer writes the
+/// code as a string, or says nothing at all.
+async fn with_reason(response: Response) -> Response {
+    #[derive(serde::Deserialize)]
+    struct Layer<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    let (parts, body) = response.into_parts();
+    // The body is complete and short.
+    let bytes = match to_bytes(body, MAX_OPENING).await {
+        Ok(bytes) => bytes,
+        Err(_too_long) => return Refusal::from(Error::Internal).into_response(),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Layer { code, message }) => {
+            EngineError::new(code.parse().unwrap_or(BAD_REQUEST), message).into_response()
+        }
+        Err(_) if bytes.is_empty() => EngineError::new(BAD_REQUEST, "Bad request").into_response(),
+        // It is in that form already.
+        Err(_) => Response::from_parts(parts, Body::from(bytes)),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +235,29 @@ mod tests {
         );
         assert_eq!(opened_sid(b"1"), None);
         assert_eq!(opened_sid(b""), None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_the_form_of_engine_io_s_own_server() {
+        async fn told(body: &'static str) -> serde_json::Value {
+            let layer = (StatusCode::BAD_REQUEST, body).into_response();
+            let response = with_reason(layer).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+            let bytes = to_bytes(response.into_body(), MAX_OPENING).await.unwrap();
+            serde_json::from_slice(&bytes).unwrap()
+        }
+
+        let unknown = told(r#"{"code":"1","message":"Session ID unknown"}"#).await;
+        assert_eq!(unknown["code"], 1);
+        assert_eq!(unknown["message"], "Session ID unknown");
+        assert_eq!(unknown["reason"], UNKNOWN_SESSION);
+        assert_eq!(
+            told(r#"{"code":"5","message":"Unsupported protocol version"}"#).await,
+            serde_json::json!({"code": 5, "message": "Unsupported protocol version"})
+        );
+        let empty = serde_json::json!({"code": 3, "message": "Bad request"});
+        assert_eq!(told("").await, empty);
+        assert_eq!(told(r#"{"code":3,"message":"Bad request"}"#).await, empty);
     }
 
     #[test]
