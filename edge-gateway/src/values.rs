@@ -30,6 +30,14 @@ impl RoomCode {
         }
     }
 
+    /// The code in what a person may write for one: with white space, and with hyphens or
+    /// dashes, as in `123-456`. The web client reads codes by the same rule.
+    pub fn spelled(text: &str) -> Option<Self> {
+        let is_filler = |c: char| c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}');
+        let digits: String = text.chars().filter(|c| !is_filler(*c)).collect();
+        Self::parse("code", &digits).ok()
+    }
+
     /// The six digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -135,9 +135,36 @@ async function join(code, username) {
   if (room && room.code !== code) await leave();
   setRoom({ code, username });
   const answer = await socket.request("join", { roomId: code, userId, username });
-  $("problem").textContent = answer.success ? "" : answer.error;
+  $("problem").textContent = answer.success ? "" : problemOf(answer);
   if (!answer.success) setRoom(null);
 }
+
+function problemOf({ code, error }) {
+  return code === "ROOM_NOT_FOUND"
+    ? "There is no such room. Check the code, ask for a new one, or create a room."
+    : error;
+}
+
+/** The code without what people put between its digits. */
+function digits(code) {
+  return code.replace(/[\s\u2010-\u2015-]/g, "");
+}
+
+/** Fills in the room that the address names, as in /r/123456, and says if there is none. */
+async function showNamedRoom() {
+  const named = /^\/r\/([^/]+)/.exec(location.pathname)?.[1];
+  if (!named) return;
+  const code = digits(decodeURIComponent(named));
+  $("join").elements.code.value = code;
+  $("join").elements.username.focus();
+  const answer = /^\d{6}$/.test(code)
+    ? await (await fetch(`/api/rooms/${code}`)).json()
+    : { success: false, code: "ROOM_NOT_FOUND" };
+  if (!answer.success && !room) $("problem").textContent = problemOf(answer);
+}
+showNamedRoom().catch(() => {
+  $("problem").textContent = "The gateway cannot be reached.";
+});
 
 async function leave() {
   if (room) await socket.request("leave", { roomId: room.code, userId });
@@ -167,7 +194,7 @@ $("create").addEventListener("submit", async (event) => {
 $("join").addEventListener("submit", (event) => {
   event.preventDefault();
   const { code, username } = $("join").elements;
-  join(code.value, username.value);
+  join(digits(code.value), username.value);
 });
 
 $("leave").addEventListener("click", leave);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 
 import { Browser } from "../harness/browser.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
@@ -92,6 +93,68 @@ test("a room is joined by a code in any spelling, and a wrong one is explained",
   await field.press("Enter");
   await ann.isConnected();
   assert.ok(ann.page.url().endsWith(`/r/${code}`));
+});
+
+test("an address that spells a room's code as people read it opens the room", async () => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(keeper, "Ann");
+  // The second visit goes through the service worker.
+  for (const spelled of [`${code}/`, `${code.slice(0, 3)}-${code.slice(3)}`, `${code.slice(0, 3)}%20${code.slice(3)}/`]) {
+    await ann.visit(`/r/${spelled}?from=mail`);
+    await ann.isConnected();
+    assert.equal(ann.page.url(), `${keeper.gateway.url}/r/${code}?from=mail`);
+    await ann.page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+  }
+});
+
+test("a code without a room shows that there is no such room, and what to do", async () => {
+  const ann = await browser.person(keeper, "Ann");
+  const stranger = await browser.person(keeper, undefined);
+  // The page of somebody without a name asks for the room.
+  stranger.expected.push(/status of 404/);
+  for (const [person, path, advice] of [
+    [ann, "/r/999999", "Check the code, or ask for a new link."],
+    [stranger, "/r/999999", "Check the code, or ask for a new link."],
+    [ann, "/r/12345", "Check the link, or ask for a new one."],
+    [stranger, "/r/nonsense", "Check the link, or ask for a new one."],
+  ]) {
+    await person.visit(path);
+    await person.page.getByRole("heading", { name: "There is no such room" }).waitFor();
+    await person.page.getByRole("alert").getByText(advice).waitFor();
+    assert.equal(await person.page.title(), "No such room · Roomkeeper");
+    assert.deepEqual(await violations(person.page), []);
+    await person.page.getByRole("button", { name: "Back to the rooms" }).click();
+    await person.page.getByRole("button", { name: "Create room" }).waitFor();
+    assert.equal(new URL(person.page.url()).pathname, "/");
+  }
+});
+
+test("the small page fills in the room of its address, and says where there is none", async () => {
+  const { code } = await keeper.room();
+  const folder = new URL("../../edge-gateway/static/", import.meta.url);
+  const ann = await browser.person(keeper, "Ann", { serviceWorkers: "block" });
+  ann.expected.push(/status of 404/);
+  // The gateway serves it where the web client was not built.
+  await ann.page.route(/\/(?:r\/[^/]+|app\.css|app\.js)$/, async (route) => {
+    const path = new URL(route.request().url()).pathname;
+    const file = path.startsWith("/r/") ? "index.html" : path.slice(1);
+    await route.fulfill({ path: fileURLToPath(new URL(file, folder)) });
+  });
+  const { page } = ann;
+  await ann.visit(`/r/${code}`);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  assert.equal(await page.getByLabel("Code").inputValue(), code);
+  await page.getByLabel("Code").fill(`${code.slice(0, 3)}-${code.slice(3)}`);
+  await page.getByLabel("Your name").fill("Ann");
+  await page.getByRole("button", { name: "Join" }).click();
+  await page.getByLabel("Message").fill("hello");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByRole("log").getByText("Ann: hello").waitFor();
+  assert.equal(await page.getByRole("alert").textContent(), "");
+  for (const unknown of ["999999", "nonsense"]) {
+    await ann.visit(`/r/${unknown}`);
+    await page.getByRole("alert").getByText("There is no such room. Check the code").waitFor();
+  }
 });
 
 test("code and link are copied with one click", async () => {

@@ -284,6 +284,31 @@ test("the page at / opens, and health answers", async () => {
   assert.equal((await keeper.get("/readyz")).status, 200);
 });
 
+test("a room's page has one address, and other spellings lead to it with their query", async () => {
+  const { code } = await keeper.room();
+  const [head, tail] = [code.slice(0, 3), code.slice(3)];
+  assert.equal((await keeper.get(`/r/${code}?a=1`)).status, 200);
+  for (const spelled of [
+    `${code}/`, `${head}-${tail}`, `${head}-${tail}/`, `${head}%20${tail}`, `%20${code}`, `${head}%E2%80%93${tail}`,
+  ]) {
+    for (const method of ["GET", "HEAD"]) {
+      for (const query of ["", "?from=mail&x=%2F"]) {
+        const answer = await keeper.gateway.request(`/r/${spelled}${query}`, { method });
+        assert.equal(answer.status, 308, `${method} ${spelled}${query}`);
+        assert.equal(answer.headers.location, `/r/${code}${query}`);
+        assert.equal(answer.text, "");
+      }
+    }
+  }
+  assert.equal((await keeper.post(`/r/${head}-${tail}`, {})).status, 405);
+  // What is no code has a page too, which says so; nothing leads to another host.
+  for (const other of ["12345", "1234567", "abc", "abc/", "%2F%2Fevil.example/", "%FF"]) {
+    const answer = await keeper.get(`/r/${other}`);
+    assert.equal(answer.status, 200, other);
+    assert.match(answer.headers["content-type"], /^text\/html/);
+  }
+});
+
 test("a foreign Origin gets 403 on every route, and does nothing", async () => {
   const { code } = await keeper.room();
   const headers = { origin: "http://elsewhere.example" };

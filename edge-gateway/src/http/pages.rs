@@ -4,10 +4,13 @@
 use axum::{
     Router,
     body::{Body, Bytes},
+    extract::{Path, RawQuery, rejection::PathRejection},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+
+use crate::values::RoomCode;
 
 /// What a page may do: use what comes from here, and nothing else.
 ///
@@ -46,13 +49,41 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     for file in FILES {
         let serve = get(async |headers: HeaderMap| answer(file, &headers));
         if file.path == "/index.html" {
+            let room = get(
+                async |uri: Uri, path: Spelled, query: RawQuery, headers: HeaderMap| {
+                    canonical(&uri, path, query).unwrap_or_else(|| answer(file, &headers))
+                },
+            );
             router = router
                 .route("/", serve.clone())
-                .route("/r/{code}", serve.clone());
+                .route("/r/{code}", room.clone())
+                .route("/r/{code}/", room);
         }
         router = router.route(file.path, serve);
     }
     router
+}
+
+/// A room's code as an address spells it.
+type Spelled = Result<Path<String>, PathRejection>;
+
+/// Redirects to the one address of a room, where `uri` spells its code in another way: with a
+/// slash at the end, or as people read a code. What holds no code has no other address: the
+/// page says that there is no such room.
+fn canonical(uri: &Uri, path: Spelled, RawQuery(query): RawQuery) -> Option<Response> {
+    let Path(spelled) = path.ok()?;
+    let room = RoomCode::spelled(&spelled)?;
+    let address = format!("/r/{room}");
+    if uri.path() == address {
+        return None;
+    }
+    let location = match query {
+        Some(query) => format!("{address}?{query}"),
+        None => address,
+    };
+    let location = HeaderValue::try_from(location).ok()?;
+    let headers = [(header::LOCATION, location)];
+    Some((StatusCode::PERMANENT_REDIRECT, headers).into_response())
 }
 
 fn answer(file: &'static File, request: &HeaderMap) -> Response {
@@ -181,6 +212,36 @@ mod tests {
             let response = answer(&FILE, &asking(header::IF_NONE_MATCH, known));
             assert_eq!(response.status(), status, "{known}");
             assert_eq!(response.headers()[header::CACHE_CONTROL], IMMUTABLE);
+        }
+    }
+
+    #[test]
+    fn a_room_has_one_address() {
+        let redirected = |address: &str| {
+            let uri: Uri = address.parse().unwrap();
+            let code = uri.path().strip_prefix("/r/").unwrap();
+            let code = code.strip_suffix('/').unwrap_or(code).replace("%20", " ");
+            let query = RawQuery(uri.query().map(str::to_owned));
+            let response = canonical(&uri, Ok(Path(code)), query)?;
+            assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
+            Some(
+                response.headers()[header::LOCATION]
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            )
+        };
+        assert_eq!(redirected("/r/012345"), None);
+        assert_eq!(redirected("/r/012345?a=1"), None);
+        for spelled in ["/r/012345/", "/r/012-345", "/r/012-345/", "/r/%20012%20345"] {
+            assert_eq!(redirected(spelled).as_deref(), Some("/r/012345"));
+            assert_eq!(
+                redirected(&format!("{spelled}?a=b%20c&d")).as_deref(),
+                Some("/r/012345?a=b%20c&d")
+            );
+        }
+        for none in ["/r/12345", "/r/1234567", "/r/abc/", "/r/12345a"] {
+            assert_eq!(redirected(none), None, "{none}");
         }
     }
 

@@ -11,6 +11,9 @@ test("a code is found in any spelling, and in a link", () => {
     "http://127.0.0.1:4000/r/012345",
     "012-345 https://rooms.example/r/012345",
     "https://rooms.example/r/012345?from=mail",
+    "https://rooms.example/r/012-345/",
+    "/r/012%20345",
+    "/r/012%E2%80%93345/?a",
   ]) {
     expect(codeIn(text), text).toBe("012345");
   }
@@ -18,7 +21,7 @@ test("a code is found in any spelling, and in a link", () => {
 });
 
 test("what is no code is none", () => {
-  for (const text of ["", "12345", "1234567", "12a456", "https://rooms.example/r/1234567", "/r/12345"]) {
+  for (const text of ["", "12345", "1234567", "12a456", "https://rooms.example/r/1234567", "/r/12345", "/r/", "/r/abc", "/r/%E0%A4%A"]) {
     expect(codeIn(text), text).toBeUndefined();
   }
 });

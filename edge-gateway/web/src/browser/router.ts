@@ -2,7 +2,10 @@
 
 import { useSyncExternalStore } from "react";
 
-export type Route = { page: "rooms" } | { page: "room"; code: string };
+import { codeIn } from "./codes";
+
+/** A room's page has no code where its address names none. */
+export type Route = { page: "rooms" } | { page: "room"; code: string | undefined };
 
 const listeners = new Set<() => void>();
 window.addEventListener("popstate", () => listeners.forEach((listener) => listener()));
@@ -15,8 +18,7 @@ export function useRoute(): Route {
     },
     () => location.pathname,
   );
-  const code = /^\/r\/(\d{6})\/?$/.exec(path)?.[1];
-  return code ? { page: "room", code } : { page: "rooms" };
+  return path.startsWith("/r/") ? { page: "room", code: codeIn(path) } : { page: "rooms" };
 }
 
 export function go(path: string): void {

@@ -9,6 +9,8 @@ import { chooseTheme, useTheme } from "../browser/theme";
 import { download, fileName } from "../browser/files";
 import { asJson, asText } from "../chat/transcript";
 import { Chat } from "../chat/Chat";
+import { readRoom } from "../protocol/http";
+import { advise } from "../protocol/refusals";
 import { RoomSession } from "../room/session";
 import type { RoomState } from "../room/state";
 import { Avatar } from "../ui/Avatar";
@@ -41,7 +43,9 @@ export function Room({ code }: { code: string }) {
 
   useEffect(() => session?.rename(name), [session, name]);
 
+  const isMissing = useIsMissing(code, !isNamed);
   if (!isNamed) {
+    if (isMissing) return <NoSuchRoom text={advise({ code: "ROOM_NOT_FOUND", error: "" }).text} />;
     return (
       <NameDialog title={`Join room ${shownCode(code)}`} action="Join" onClose={() => go("/")}>
         <p className="muted">Choose the name that the others will see.</p>
@@ -49,6 +53,22 @@ export function Room({ code }: { code: string }) {
     );
   }
   return session ? <Visit session={session} /> : null;
+}
+
+/** Whether a room is known not to exist; it is asked while somebody chooses a name for it. */
+function useIsMissing(code: string, whileAsked: boolean): boolean {
+  const [isMissing, setMissing] = useState(false);
+  useEffect(() => {
+    if (!whileAsked) return;
+    let isStopped = false;
+    void readRoom(code).then((answer) => {
+      if (!isStopped && !answer.success) setMissing(answer.code === "ROOM_NOT_FOUND");
+    });
+    return () => {
+      isStopped = true;
+    };
+  }, [code, whileAsked]);
+  return isMissing;
 }
 
 type Tab = "chat" | "board";
@@ -319,7 +339,28 @@ function ClosedBar({ closed }: { closed: NonNullable<RoomState["closed"]> }) {
   );
 }
 
+/** The page of a room that does not exist, and what to do about it. */
+export function NoSuchRoom({ text }: { text: string }) {
+  useEffect(() => {
+    document.title = "No such room · Roomkeeper";
+  }, []);
+  return (
+    <main className="outside">
+      <div className="card">
+        <h1>There is no such room</h1>
+        <p role="alert">{text}</p>
+        <div className="actions">
+          <button type="button" className="button primary" onClick={() => go("/")}>
+            Back to the rooms
+          </button>
+        </div>
+      </div>
+    </main>
+  );
+}
+
 function Outside({ session, state }: { session: RoomSession; state: RoomState }) {
+  if (state.outside?.isMissing) return <NoSuchRoom text={state.outside.text} />;
   return (
     <main className="outside">
       <div className="card">

@@ -26,6 +26,10 @@ export function createRoom(room: {
   });
 }
 
+export function readRoom(code: string): Promise<Answer<OneRoom>> {
+  return request(`/api/rooms/${code}`);
+}
+
 /** The messages before a revision, or the newest; oldest first. */
 export function listMessages(code: string, limit: number, before?: number): Promise<Answer<Messages>> {
   const from = before === undefined ? "" : `&before=${before}`;

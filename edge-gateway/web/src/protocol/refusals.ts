@@ -21,7 +21,7 @@ const ADVICE: Record<ErrorCode, Advice> = {
   INVALID_ARGUMENT: { text: "The server did not accept this", next: "stop" },
   // Who is in the room finds out by joining again how it ended.
   ROOM_NOT_FOUND: {
-    text: "There is no room with this code. It may have been deleted, or it ended because nothing happened in it for a while.",
+    text: "There is no room with this code. It may have been deleted, or it ended because nothing happened in it for a while. Check the code, or ask for a new link.",
     next: "rejoin",
   },
   ROOM_FULL: { text: "Every seat in this room is taken. Try again when somebody has left.", next: "ask" },

@@ -391,11 +391,11 @@ export class RoomSession implements Visit {
     if (refusal.code === "ROOM_NOT_FOUND") {
       // Whoever has been in keeps what was there.
       if (this.#state.room) this.#closed("gone");
-      else this.dispatch({ type: "outside", outside: { text, again: false } });
+      else this.dispatch({ type: "outside", outside: { text, again: false, isMissing: true } });
     } else if (next === "again" || next === "rejoin") {
       this.#enterLater(pauseBefore(refusal, this.#joinTries));
     } else {
-      this.dispatch({ type: "outside", outside: { text, again: next === "ask" } });
+      this.dispatch({ type: "outside", outside: { text, again: next === "ask", isMissing: false } });
     }
   }
 

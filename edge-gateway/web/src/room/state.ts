@@ -43,6 +43,8 @@ export interface Outside {
   text: string;
   /** Whether trying again makes sense. */
   again: boolean;
+  /** Whether that is because there is no such room. */
+  isMissing: boolean;
 }
 
 export interface RoomState {
