@@ -20,8 +20,12 @@ use tokio_util::sync::CancellationToken;
 pub struct Proxy {
     port: u16,
     carried: Arc<Mutex<Vec<Carried>>>,
+    lost: Lost,
     accepting: tokio::task::JoinHandle<()>,
 }
+
+/// The bytes by which the answer that is to be lost is known.
+type Lost = Arc<Mutex<Option<&'static str>>>;
 
 #[derive(Clone, Debug, Default)]
 struct Carried {
@@ -41,8 +45,10 @@ impl Proxy {
             .expect("a free port");
         let own_port = listener.local_addr().expect("an address").port();
         let carried: Arc<Mutex<Vec<Carried>>> = Arc::default();
+        let lost = Lost::default();
         let accepting = tokio::spawn({
             let carried = carried.clone();
+            let lost = lost.clone();
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
@@ -55,16 +61,27 @@ impl Proxy {
                         .push(connection.clone());
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
-                    tokio::spawn(carry(from_client, to_server, connection.clone()));
-                    tokio::spawn(carry(from_server, to_client, connection));
+                    let nothing = Lost::default();
+                    tokio::spawn(carry(from_client, to_server, connection.clone(), nothing));
+                    tokio::spawn(carry(from_server, to_client, connection, lost.clone()));
                 }
             }
         });
         Self {
             port: own_port,
             carried,
+            lost,
             accepting,
         }
+    }
+
+    /// Ends the connection on which the next answer with these bytes comes, in its place.
+    ///
+    /// # Panics
+    ///
+    /// Where a task of the proxy panicked.
+    pub fn lose_answer(&self, with: &'static str) {
+        *self.lost.lock().expect("nobody panicked") = Some(with);
     }
 
     /// The port to connect to.
@@ -103,7 +120,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, connection: Carried) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, connection: Carried, lost: Lost) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = tokio::select! {
@@ -111,6 +128,17 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, connection: Carr
             read = from.read(&mut buffer) => read,
         };
         let Ok(length @ 1..) = read else { return };
+        let is_lost = |lost: &mut &'static str| {
+            let lost = lost.as_bytes();
+            buffer[..length]
+                .windows(lost.len())
+                .any(|part| part == lost)
+        };
+        let answer = (lost.lock().expect("nobody panicked")).take_if(is_lost);
+        if answer.is_some() {
+            connection.cut.cancel();
+            return;
+        }
         if connection.is_mute.load(Ordering::Relaxed) {
             continue;
         }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use persistence_service::{
     domain::{EventKind, RoomCode},
     feed::Frame,
-    repository::RepositoryError,
+    repository::{Refusal, RepositoryError},
 };
 use roomkeeper_proto::v1 as proto;
 use roomkeeper_tests::{Opened, Proxy, RedisServer, Store, message, new_room, request, soon};
@@ -80,6 +80,29 @@ async fn a_connection_that_falls_silent_is_replaced_within_three_seconds() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_deletion_whose_answer_is_lost_is_answered_as_done() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port());
+    let store = Opened::at(&url, Duration::from_secs(86_400)).await;
+    let code = RoomCode::from_number(4_711).unwrap();
+    let (new, creation) = (new_room(10), request("CreateRoom", "ann", ""));
+    let created = store.rooms.create_room(code, &new, &creation);
+    created.await.unwrap().unwrap().unwrap();
+
+    proxy.lose_answer("\r\nok\r\n");
+    let deleted = soon("an answer", store.rooms.delete_room(code)).await;
+    assert_eq!(deleted.unwrap(), Ok(()));
+    assert_eq!(
+        store.rooms.room(code).await.unwrap().err(),
+        Some(Refusal::Gone)
+    );
+    // Another call deletes nothing, and says so.
+    let again = store.rooms.delete_room(code).await.unwrap();
+    assert_eq!(again, Err(Refusal::Gone));
 }
 
 #[tokio::test]

@@ -153,7 +153,9 @@ async fn ask(
     let snapshot = match session.gateway.persistence.join_room(request).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            coming.may_be_in = was_in || error == Error::OutcomeUnknown;
+            // A service that stored the join and then found the room damaged answers so too.
+            let in_doubt = matches!(error, Error::OutcomeUnknown | Error::Internal);
+            coming.may_be_in = was_in || in_doubt;
             return Err(error);
         }
     };

@@ -48,6 +48,18 @@ pub enum RepositoryError {
     Damaged(String),
 }
 
+impl RepositoryError {
+    /// What this error means where an earlier part of the same call has been stored:
+    /// nobody may be told any more that nothing was.
+    pub(crate) fn after_a_write(self) -> Self {
+        match self {
+            Self::Unavailable(why) => Self::OutcomeUnknown(why),
+            Self::Full => Self::OutcomeUnknown("the store is full".to_owned()),
+            Self::OutcomeUnknown(_) | Self::Damaged(_) => self,
+        }
+    }
+}
+
 /// Why a room refuses something. A refusal is an answer, not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

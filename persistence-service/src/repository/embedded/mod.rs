@@ -384,6 +384,8 @@ impl RoomRepository for EmbeddedRooms {
             rows::catch_up(rows, head, since, limits, now).map(Ok)
         })
         .await
+        // The session is a member by now.
+        .map_err(RepositoryError::after_a_write)
     }
 
     async fn leave(&self, code: RoomCode, user: &UserId, session: &SessionId) -> Answer<()> {
@@ -542,5 +544,73 @@ impl RoomRepository for EmbeddedRooms {
 
     fn availability(&self) -> watch::Receiver<bool> {
         self.available.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{RequestId, RoomName, Seats, Username};
+
+    /// Nobody listens to any room.
+    #[derive(Debug)]
+    struct Deaf;
+
+    impl FeedSink for Deaf {
+        fn event(&self, _code: RoomCode, _event: Arc<Event>) -> bool {
+            false
+        }
+
+        fn interrupted(&self) {}
+
+        fn watched(&self) -> Vec<RoomCode> {
+            Vec::new()
+        }
+
+        fn is_watched(&self, _code: RoomCode) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn a_join_that_is_stored_and_then_cannot_be_read_has_an_unknown_outcome() {
+        let folder = std::env::temp_dir().join(format!("rooms-{}", uuid::Uuid::new_v4()));
+        let settings = RoomSettings {
+            ttl: Duration::from_secs(60),
+            message_limit: 100,
+            session_lease: Duration::from_secs(30),
+        };
+        let rooms = EmbeddedRooms::open(folder.clone(), settings, Arc::new(Deaf))
+            .await
+            .unwrap();
+        let code = RoomCode::from_number(4_711).unwrap();
+        let room = NewRoom {
+            name: RoomName::parse("name", "A room").unwrap(),
+            created_by: Username::parse("created_by", "Ann").unwrap(),
+            max_participants: Seats::DEFAULT,
+            request_id: RequestId::parse("request_id", "", false).unwrap(),
+        };
+        let request = Request::new(room.request_id, "CreateRoom", "Ann", []);
+        let created = rooms.create_room(code, &room, &request).await;
+        created.unwrap().unwrap().unwrap();
+        let join = Join {
+            code,
+            participant: crate::repository::stored_participant("ann", "Ann"),
+            session: SessionId::parse("session_id", "s").unwrap(),
+            since: Since::Arrival,
+            message_limit: 50,
+        };
+
+        // No read finds a place from here on.
+        rooms.reads.close();
+        let joined = rooms.join(&join).await;
+        assert!(
+            matches!(joined, Err(RepositoryError::OutcomeUnknown(_))),
+            "{joined:?}"
+        );
+        let head = rooms.file.read(|rows| rows::latest(rows, code)).unwrap();
+        assert_eq!(head.unwrap().participant_count, 1);
+        rooms.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

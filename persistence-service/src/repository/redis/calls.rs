@@ -125,11 +125,16 @@ impl RedisRooms {
         let keys = room_keys.all();
         let limit = message_limit.to_string();
         let mut trusted = self.servers.trusted(code, since);
+        let mut written = false;
         loop {
             let (mode, epoch, revision) = since_arguments(trusted);
             let mut arguments = leading.to_vec();
             arguments.extend([mode, &epoch, &revision, &limit]);
-            let value = self.call(effect, script, &keys, &arguments).await?;
+            let value = match self.call(effect, script, &keys, &arguments).await {
+                Err(error) if written => return Err(error.after_a_write()),
+                answer => answer?,
+            };
+            written = effect != Effect::Read;
             // The read itself says which history it has read.
             if let Some((branch, now)) = Branch::told(&value) {
                 self.servers.tell(code, &branch, now);

@@ -50,6 +50,10 @@ use crate::domain::{
 /// How many rooms are read at once where many are.
 const READS_AT_ONCE: usize = 64;
 
+/// How long a deletion remembers that it took place, for a repetition of the call by this
+/// service: longer than any call is tried.
+const OWN_RETRY: Duration = Duration::from_secs(10);
+
 /// The store on Redis.
 pub struct RedisRooms {
     servers: Servers,
@@ -265,8 +269,7 @@ impl RoomRepository for RedisRooms {
         match self.list_as_active(code, room.create_time).await {
             Ok(()) => Ok(Ok(Some(room))),
             // It is there, and not yet as it is to be: a retry completes it.
-            Err(RepositoryError::Unavailable(why)) => Err(RepositoryError::OutcomeUnknown(why)),
-            Err(error) => Err(error),
+            Err(error) => Err(error.after_a_write()),
         }
     }
 
@@ -299,10 +302,16 @@ impl RoomRepository for RedisRooms {
     }
 
     async fn delete_room(&self, code: RoomCode) -> Answer<()> {
-        let room_keys = keys::of_room(code, None);
+        let room_keys = keys::of_room(code, Some(Uuid::new_v4()));
         let keys = room_keys.all();
+        let keep = milliseconds(OWN_RETRY);
         let value = self
-            .call(Effect::Repeatable, &self.scripts.delete_room, &keys, &[])
+            .call(
+                Effect::Repeatable,
+                &self.scripts.delete_room,
+                &keys,
+                &[&keep],
+            )
             .await?;
         match Reply::decided(value)? {
             Ok((_, mut reply)) => {
