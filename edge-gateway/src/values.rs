@@ -63,31 +63,32 @@ pub fn user_id(field: &str, text: String) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Checks a `username`: 1 to 40 characters.
+/// Checks a `username`: 1 to 40 characters that show something and do not turn the text
+/// around them.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] that names `field`.
 pub fn username(field: &str, text: String) -> Result<String, Error> {
-    plain(field, text, 40)
+    name(field, text, 40)
 }
 
-/// Checks and trims a room's name: 1 to 80 characters.
+/// Checks and trims a room's name: 1 to 80 characters, otherwise as a `username`.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] that names `field`.
 pub fn room_name(field: &str, text: &str) -> Result<String, Error> {
-    plain(field, text.trim().to_owned(), 80)
+    name(field, text.trim().to_owned(), 80)
 }
 
-/// Checks and trims a room's creator: 1 to 40 characters.
+/// Checks and trims a room's creator: 1 to 40 characters, otherwise as a `username`.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] that names `field`.
 pub fn created_by(field: &str, text: &str) -> Result<String, Error> {
-    plain(field, text.trim().to_owned(), 40)
+    name(field, text.trim().to_owned(), 40)
 }
 
 /// Checks a chat text: 1 to 4,000 characters, not all white space; it stays as it came.
@@ -132,6 +133,64 @@ fn plain(field: &str, text: String, most: usize) -> Result<String, Error> {
     Ok(text)
 }
 
+fn name(field: &str, text: String, most: usize) -> Result<String, Error> {
+    let text = plain(field, text, most)?;
+    shown_as_it_is(field, &text)?;
+    Ok(text)
+}
+
+/// Checks that a name shows something and leaves alone the direction of the text that it
+/// stands in. With an override it could pass for another name.
+fn shown_as_it_is(field: &str, name: &str) -> Result<(), Error> {
+    // Neither kind of character is in ASCII.
+    if name.is_ascii() {
+        return Ok(());
+    }
+    if name.chars().any(turns_direction) {
+        return Err(Error::invalid(
+            field,
+            "must have no characters that override the direction of text",
+        ));
+    }
+    let shows_nothing = |c: char| c.is_whitespace() || has_no_width(c);
+    if name.chars().all(shows_nothing) && name.chars().any(has_no_width) {
+        return Err(Error::invalid(
+            field,
+            "must hold something that can be seen",
+        ));
+    }
+    Ok(())
+}
+
+/// Unicode's embeddings, overrides and isolates, and what ends them.
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`: what is not drawn where it is not supported.
+fn has_no_width(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 fn longer_than(text: &str, most: usize) -> bool {
     text.chars().nth(most).is_some()
 }
@@ -165,6 +224,37 @@ mod tests {
         assert!(room_name("name", "   ").is_err());
         assert_eq!(chat_text("message", " x\n".to_owned()).unwrap(), " x\n");
         assert!(chat_text("message", " \n\t".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_name_shows_something_and_leaves_the_direction_of_text_alone() {
+        for bad in [
+            "\u{200b}",
+            "\u{200b}\u{200d}\u{2060}\u{feff}",
+            "\u{200b} \u{200b}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{e0020}",
+            "a\u{202e}b",
+            "\u{202a}a",
+            "a\u{2066}",
+            "a\u{2069}b",
+        ] {
+            assert!(username("u", bad.to_owned()).is_err(), "{bad:?}");
+            assert!(created_by("c", bad).is_err(), "{bad:?}");
+            assert!(room_name("n", bad).is_err(), "{bad:?}");
+        }
+        for good in [
+            "👨\u{200d}👩\u{200d}👧",
+            "می\u{200c}خواهم",
+            "❤\u{fe0f}",
+            "a\u{200b}",
+            "\u{200f}שלום",
+            "Zoë",
+        ] {
+            assert!(username("u", good.to_owned()).is_ok(), "{good:?}");
+            assert!(room_name("n", good).is_ok(), "{good:?}");
+        }
     }
 
     #[test]

@@ -139,7 +139,12 @@ for (const transport of ["websocket", "polling"]) {
           member, code, "join", [{ roomId: code, userId: "u", username }], "INVALID_ARGUMENT",
         );
       }
-      for (const username of ["x", "x".repeat(40), "😀".repeat(40), "Zoë", "O'Brien \"Q\" \\", "a\nb"]) {
+      for (const username of ["\u200b\u200d\ufeff", "a\u202eb", "\u2066a\u2069"]) {
+        await refused(
+          member, code, "join", [{ roomId: code, userId: "u", username }], "INVALID_ARGUMENT",
+        );
+      }
+      for (const username of ["x", "x".repeat(40), "😀".repeat(40), "Zoë", "👨\u200d👧", "O'Brien \"Q\" \\", "a\nb"]) {
         const answer = await member.ask("join", { roomId: code, userId: "u", username });
         assert.equal(answer.success, true, JSON.stringify(answer));
         assert.deepEqual(answer.participants, [{ userId: "u", username }]);

@@ -115,11 +115,13 @@ text! {
     UserId
 }
 text! {
-    /// A user's name: 1 to 40 characters.
+    /// A user's name: 1 to 40 characters that show something and do not turn the text
+    /// around them.
     Username
 }
 text! {
-    /// A room's name: 1 to 80 characters, without white space at its ends.
+    /// A room's name: 1 to 80 characters that show something and do not turn the text
+    /// around them, without white space at its ends.
     RoomName
 }
 text! {
@@ -163,6 +165,7 @@ impl Username {
     /// Takes a name as it came.
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
         length(field, text, 1, 40)?;
+        shown_as_it_is(field, text)?;
         Ok(Self(text.into()))
     }
 
@@ -177,6 +180,7 @@ impl RoomName {
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
         length(field, text, 1, 80)?;
+        shown_as_it_is(field, text)?;
         Ok(Self(text.into()))
     }
 }
@@ -261,6 +265,55 @@ impl RequestId {
     }
 }
 
+/// Checks that a name shows something and leaves alone the direction of the text that it
+/// stands in. With an override it could pass for another name.
+fn shown_as_it_is(field: &str, name: &str) -> Result<(), Invalid> {
+    // Neither kind of character is in ASCII.
+    if name.is_ascii() {
+        return Ok(());
+    }
+    if name.chars().any(turns_direction) {
+        return Err(Invalid::new(
+            field,
+            "must not contain characters that override the direction of text",
+        ));
+    }
+    let shows_nothing = |c: char| c.is_whitespace() || has_no_width(c);
+    if name.chars().all(shows_nothing) && name.chars().any(has_no_width) {
+        return Err(Invalid::new(field, "must hold something that can be seen"));
+    }
+    Ok(())
+}
+
+/// Unicode's embeddings, overrides and isolates, and what ends them.
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`: what is not drawn where it is not supported.
+fn has_no_width(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 fn without_controls(field: &str, text: &str) -> Result<(), Invalid> {
     if text.chars().any(char::is_control) {
         return Err(Invalid::new(field, "must not contain control characters"));
@@ -302,6 +355,37 @@ mod tests {
         assert!(RoomName::parse("n", "   ").is_err());
         assert_eq!(ChatText::parse("t", "  a ").unwrap().as_str(), "  a ");
         assert!(ChatText::parse("t", " \u{3000}\n").is_err());
+    }
+
+    #[test]
+    fn a_name_shows_something_and_leaves_the_direction_of_text_alone() {
+        for bad in [
+            "\u{200b}",
+            "\u{200b}\u{200d}\u{2060}\u{feff}",
+            "\u{200b} \u{200b}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{e0020}",
+            "a\u{202e}b",
+            "\u{202a}a",
+            "a\u{2066}",
+            "a\u{2069}b",
+        ] {
+            assert!(Username::parse("u", bad).is_err(), "{bad:?}");
+            assert!(Username::parse_trimmed("u", bad).is_err(), "{bad:?}");
+            assert!(RoomName::parse("n", bad).is_err(), "{bad:?}");
+        }
+        for good in [
+            "👨\u{200d}👩\u{200d}👧",
+            "می\u{200c}خواهم",
+            "❤\u{fe0f}",
+            "a\u{200b}",
+            "\u{200f}שלום",
+            "Zoë",
+        ] {
+            assert!(Username::parse("u", good).is_ok(), "{good:?}");
+            assert!(RoomName::parse("n", good).is_ok(), "{good:?}");
+        }
     }
 
     #[test]
