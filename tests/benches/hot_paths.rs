@@ -29,6 +29,7 @@ fn paths() -> Vec<Path> {
         r#"["chat:message",{{"roomId":"123456","userId":"ann","username":"Ann","message":"{text}"}}]"#
     );
     let one = element(7, 2);
+    let stroke = stroke(500);
     let drawn = format!(r#"["whiteboard-change",{{"roomId":"123456","elements":[{one}]}}]"#);
     let scene: Vec<String> = (0..400).map(|i| element(i, 1)).collect();
     let drawn_scene = format!(
@@ -99,6 +100,10 @@ fn paths() -> Vec<Path> {
             work: Box::new(move || service::check_element(black_box(&one))),
         },
         Path {
+            name: "service: check a stroke of 500 points",
+            work: Box::new(move || service::check_element(black_box(&stroke))),
+        },
+        Path {
             name: "service: decode a message of the feed and hand it on",
             work: Box::new(move || {
                 let frame = service::hand_on_event(code, black_box(&published)).unwrap();
@@ -122,8 +127,19 @@ fn paths() -> Vec<Path> {
 
 fn element(i: usize, version: u64) -> String {
     format!(
-        r##"{{"id":"element-{i}","type":"rectangle","version":{version},"versionNonce":7,"isDeleted":false,"index":"a{i:05}","x":1.5,"y":2.25,"width":120,"height":80,"strokeColor":"#1e1e1e","note":"{}"}}"##,
+        r##"{{"id":"element-{i}","type":"rectangle","version":{version},"versionNonce":7,"isDeleted":false,"index":"a{i:05}V","x":1.5,"y":2.25,"width":120,"height":80,"strokeColor":"#1e1e1e","note":"{}"}}"##,
         "x".repeat(80)
+    )
+}
+
+/// A stroke as Excalidraw writes it.
+fn stroke(points: u32) -> String {
+    let points: Vec<String> = (0..points)
+        .map(|i| format!("[{},{}]", f64::from(i) * 1.237, f64::from(i % 50) * -0.618))
+        .collect();
+    format!(
+        r##"{{"id":"stroke","type":"freedraw","version":500,"versionNonce":7,"isDeleted":false,"index":"a0","x":1.5,"y":2.25,"width":618.5,"height":30.9,"angle":0,"strokeColor":"#1e1e1e","backgroundColor":"transparent","fillStyle":"solid","strokeWidth":2,"strokeStyle":"solid","roughness":1,"opacity":100,"groupIds":[],"frameId":null,"roundness":null,"seed":7,"boundElements":null,"updated":1795476978454,"link":null,"locked":false,"points":[{}],"pressures":[],"simulatePressure":true,"lastCommittedPoint":null}}"##,
+        points.join(",")
     )
 }
 

@@ -28,6 +28,22 @@ async function refused(member, code, event, payload, ...codes) {
   assert.equal(await keeper.stored(code), before, "something was stored");
 }
 
+/** Elements that have what each needs, and a field of a form that Excalidraw fails at. */
+const badFields = () => ({
+  "an index that is no key": element("b1", 1, { index: "zz" }),
+  "an x that is a string": element("b2", 1, { x: "1" }),
+  "points that are objects": element("b3", 1, { type: "freedraw", points: [{}, {}] }),
+  "a name that is an object": element("b4", 1, { type: "frame", name: {} }),
+  "boundElements that are a string": element("b5", 1, { boundElements: "x" }),
+  "boundElements without ids": element("b6", 1, { boundElements: [{}] }),
+  "groupIds that are a string": element("b7", 1, { groupIds: "x" }),
+  "a strokeColor that is a number": element("b8", 1, { strokeColor: 7 }),
+  "a text that is a number": element("b9", 1, { type: "text", text: 7 }),
+  "a binding that is a string": element("b10", 1, { type: "arrow", startBinding: "x" }),
+  "an isDeleted that is a string": element("b11", 1, { isDeleted: "yes" }),
+  "a link that runs a script": element("b12", 1, { link: "javascript:alert(1)" }),
+});
+
 const nested = (depth) => {
   let value = 1;
   for (let n = 0; n < depth; n += 1) value = [value];
@@ -204,7 +220,7 @@ for (const transport of ["websocket", "polling"]) {
 
     test("P10: one bad element refuses the whole change", async () => {
       const { code } = await keeper.room();
-      const member = await keeper.joined(code, { transport });
+      const member = await keeper.joined(code, { transport, sync: "delta" });
       const { id, type, version, versionNonce } = element("bad");
       const bad = {
         "no element": null,
@@ -237,6 +253,7 @@ for (const transport of ["websocket", "polling"]) {
         "an embeddable that runs script": {
           id, type: "embeddable", version, versionNonce, link: "javascript:alert(1)",
         },
+        ...badFields(),
       };
       const before = await keeper.stored(code);
       for (const [what, one] of Object.entries(bad)) {
@@ -258,6 +275,62 @@ for (const transport of ["websocket", "polling"]) {
         element("embedded", 1, { type: "embeddable", link: "https://example.org/" }),
       ]);
       assert.equal((await keeper.board(code)).length, 8);
+    });
+
+    test("of a full client only an element with a bad field is left out", async () => {
+      const { code } = await keeper.room();
+      const full = await keeper.joined(code, { transport });
+      const delta = await keeper.joined(code, { transport, sync: "delta" });
+      let version = 0;
+      for (const [what, bad] of Object.entries(badFields())) {
+        version += 1;
+        const good = element("good", version);
+        const { accepted, rejected } = await full.draw(code, [bad, good]);
+        assert.deepEqual({ accepted, rejected }, { accepted: 1, rejected: 1 }, what);
+        assert.deepEqual((await delta.next("whiteboard-update")).elements, [good]);
+        assert.deepEqual(await keeper.board(code), [good], what);
+      }
+      // Without anything else it is a change that changes nothing.
+      const [bad] = Object.values(badFields());
+      const { accepted, rejected, revision } = await full.draw(code, [bad]);
+      assert.deepEqual({ accepted, rejected, revision }, { accepted: 0, rejected: 1, revision: undefined });
+      // An element that lacks a required field, or comes twice, refuses the whole change.
+      for (const elements of [
+        [element("new"), { ...bad, version: undefined }],
+        [element("new"), { ...bad, type: undefined }],
+        [element("new"), bad, bad],
+      ]) {
+        await refused(full, code, "whiteboard-change", [{ roomId: code, elements }], "INVALID_ARGUMENT");
+      }
+      const said = keeper.services.map(({ program }) => program.log).join("");
+      const lines = said.split("\n").filter((line) => line.includes("are left out") && line.includes(code));
+      assert.equal(lines.length, Object.keys(badFields()).length, "each element is logged once");
+    });
+
+    test("an element with a bad field can be deleted", async () => {
+      const { code } = await keeper.room();
+      const member = await keeper.joined(code, { transport, sync: "delta" });
+      await member.draw(code, [element("a")]);
+      await member.draw(code, [element("a", 2, { index: "zz", x: "1", isDeleted: true })]);
+      assert.deepEqual(await keeper.board(code), []);
+    });
+
+    test("what any release of Excalidraw wrote is welcome, and so is what it does not read", async () => {
+      const { code } = await keeper.room();
+      const member = await keeper.joined(code, { transport, sync: "delta" });
+      const welcome = [
+        { x: null, index: null, points: null, boundElements: null, groupIds: null, roundness: null },
+        { index: "Zz", strokeWidth: "3", strokeSharpness: "round", boundElementIds: ["a"] },
+        { customData: { points: [{}], x: "1" }, points: [{}], name: {}, mine: "x" },
+        { type: "text", font: "20px Virgil", text: "a", baseline: 18, rawText: "a" },
+        { type: "freedraw", points: [[0, 0], [1, 1, 0.5]], pressures: [0.5], simulatePressure: false },
+        { type: "line", points: [], lastCommittedPoint: [1, 2] },
+        { type: "arrow", startBinding: { elementId: "a", focus: 0.1, gap: 1, fixedPoint: null } },
+        { type: "arrow", endBinding: { elementId: "a", mode: "orbit", fixedPoint: [0.5, 0.5] } },
+        { type: "image", fileId: null, scale: [-1, 1], status: "saved", crop: null },
+      ].map((fields, n) => element(`e${n}`, 1, fields));
+      const { accepted } = await member.draw(code, welcome);
+      assert.equal(accepted, welcome.length);
     });
 
     test("every type of Excalidraw but iframe is welcome", async () => {

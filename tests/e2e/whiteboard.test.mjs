@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { call } from "../harness/grpc.mjs";
 import { element, ids } from "../harness/member.mjs";
 import { Polling } from "../harness/polling.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
@@ -91,6 +93,47 @@ test("elements with an index come first, by its bytes and then id; the others as
   await member.draw(code, [element("early"), element("w", 1, { index: "a0" })]);
   await member.draw(code, [element("late", 2)]);
   assert.deepEqual(ids(await keeper.board(code)), ["x", "w", "y", "z", "late", "early"]);
+});
+
+test("elements without an index come last, by first arrival, wherever the board is read", async () => {
+  const { code } = await keeper.room();
+  const drawer = await keeper.joined(code, { sync: "delta" });
+  const full = await keeper.joined(code);
+  await drawer.draw(code, [element("n2"), element("n1"), element("b", 1, { index: "a1" })]);
+  await drawer.draw(code, [element("n0"), element("a", 1, { index: "a0" }), element("n3", 1, { index: null })]);
+  // One that comes back keeps its place, and so does one that changes.
+  await drawer.draw(code, [element("n1", 2, { isDeleted: true }), element("n2", 2)]);
+  await drawer.draw(code, [element("n1", 3)]);
+  const order = ["a", "b", "n2", "n1", "n0", "n3"];
+  assert.deepEqual(ids(await keeper.board(code)), order);
+  const whole = ({ elements }) => elements.some(({ id, version }) => id === "n1" && version === 3);
+  assert.deepEqual(ids((await full.next("whiteboard-update", whole)).elements), order);
+  for (const sync of [undefined, "delta"]) {
+    const late = await keeper.joined(code, { sync });
+    assert.deepEqual(ids((await late.next("whiteboard:state")).elements), order);
+  }
+  const { response } = await call(keeper.service.address, "GetWhiteboard", { roomCode: code });
+  assert.deepEqual(ids(response.elements), order);
+  assert.ok(response.elements.every(({ id, json }) => (JSON.parse(json).index ?? null) !== null || id[0] === "n"));
+});
+
+test("the index that the documents tell backends to make puts elements on top, in order", async () => {
+  const document = readFileSync(new URL("../../docs/elements.md", import.meta.url), "utf8");
+  const [, source] = document.match(/```js\n([^]*?)```/);
+  const { keyAfter, keysAfter } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+  assert.deepEqual(keysAfter("a1", 3), ["a2", "a3", "a4"]);
+  assert.deepEqual(keysAfter("az", 2), ["b00", "b01"]);
+  assert.deepEqual(["Zz", "Yzz", "bzz", "a0V", undefined].map(keyAfter), ["a0", "Z0", "c000", "a1", "a0"]);
+
+  const { code } = await keeper.room();
+  const member = await keeper.joined(code, { sync: "delta" });
+  const keys = keysAfter("Yzy", 4_500);
+  const bytewise = (a, b) => (a < b ? -1 : 1);
+  assert.deepEqual([...keys].sort(bytewise), keys);
+  const elements = keys.map((index, n) => element(`e${n}`, 1, { index }));
+  const { accepted } = await member.draw(code, [...elements].reverse());
+  assert.equal(accepted, keys.length);
+  assert.deepEqual(ids(await keeper.board(code)), ids(elements));
 });
 
 test("a delta client gets only what changed, tombstones among it", async () => {

@@ -8,6 +8,7 @@ mod contract;
 mod documents;
 mod embedded;
 mod feed;
+mod fractional_index;
 mod leases;
 mod outages;
 mod properties;

@@ -24,6 +24,8 @@ pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Resu
         elements: change.elements,
         request_id,
         request_id_is_transient,
+        // A full client sends its whole scene and does not read refusals.
+        leave_out_invalid: member.sync == Sync::Full,
     };
     let saved = session.gateway.persistence.save_whiteboard(request).await;
 

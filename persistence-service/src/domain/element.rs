@@ -1,32 +1,20 @@
+mod forms;
+mod fractional_index;
+mod scan;
+
 use std::{borrow::Cow, cmp::Ordering, collections::HashSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::{
+    forms::{FIELDS, Kind, READ},
+    scan::{MAX_DEPTH, Malformed, Scan},
+};
 use super::Invalid;
 
 /// The largest integer that every JavaScript number holds exactly: 2^53 - 1.
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
-
-/// The deepest nesting of an element's JSON.
-const MAX_DEPTH: usize = 64;
-
-/// Excalidraw's element types but `iframe`, which Excalidraw renders without
-/// validating it.
-const TYPES: [&str; 12] = [
-    "rectangle",
-    "diamond",
-    "ellipse",
-    "line",
-    "arrow",
-    "freedraw",
-    "text",
-    "image",
-    "frame",
-    "magicframe",
-    "embeddable",
-    "selection",
-];
 
 /// How much a change and a board may hold.
 #[derive(Clone, Copy, Debug)]
@@ -84,94 +72,140 @@ pub struct ElementChange {
     pub json: String,
 }
 
-/// The fields of an element that matter here, each as it came, so that one that
-/// is wrong can be named; all else passes unread.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    version: Option<&'a RawValue>,
-    #[serde(borrow, rename = "versionNonce")]
-    version_nonce: Option<&'a RawValue>,
-    #[serde(borrow, rename = "isDeleted")]
-    is_deleted: Option<&'a RawValue>,
-    #[serde(borrow)]
-    link: Option<&'a RawValue>,
+/// Why an element is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadElement {
+    /// It lacks what every element needs, so nobody can tell which element it is.
+    Unknown(Invalid),
+    /// It is an element, and one of its other fields has a form that Excalidraw fails at.
+    Field {
+        /// Its id.
+        id: String,
+        /// The field.
+        invalid: Invalid,
+    },
 }
 
-/// A field of an element: its value as it came, and what to call it.
-struct Field<'a> {
+impl BadElement {
+    /// The field and what is wrong with it.
+    pub fn into_invalid(self) -> Invalid {
+        match self {
+            Self::Unknown(invalid) | Self::Field { invalid, .. } => invalid,
+        }
+    }
+}
+
+/// What becomes of a change with an element that has a bad field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFields {
+    /// The change is refused.
+    RefuseChange,
+    /// That element is left out. This is for clients that send their whole scene with each
+    /// change, where one element that was always bad would else refuse all others for good.
+    LeaveOut,
+}
+
+/// A change whose elements were checked.
+#[derive(Clone, Debug, Default)]
+pub struct CheckedElements {
+    /// The elements that the change stores.
+    pub elements: Vec<ElementChange>,
+    /// The ids of the elements that are left out, each with what is wrong.
+    pub left_out: Vec<(String, Invalid)>,
+}
+
+/// A field that every element needs: its value as it came, and what to call it.
+struct Required<'a> {
     at: &'a str,
     name: &'static str,
-    value: Option<&'a RawValue>,
+    value: Option<&'a str>,
 }
 
-impl<'a> Field<'a> {
-    fn invalid(&self, problem: impl Into<String>) -> Invalid {
-        Invalid::new(format!("{}.{}", self.at, self.name), problem)
+impl<'a> Required<'a> {
+    fn invalid(&self, problem: impl Into<String>) -> BadElement {
+        BadElement::Unknown(invalid(self.at, self.name, problem))
     }
 
-    fn required<T: Deserialize<'a>>(&self, wanted: &str) -> Result<T, Invalid> {
-        let value = self.value.ok_or_else(|| self.invalid("is missing"))?;
-        serde_json::from_str(value.get()).map_err(|_| self.invalid(format!("must be {wanted}")))
+    fn present(&self) -> Result<&'a str, BadElement> {
+        self.value.ok_or_else(|| self.invalid("is missing"))
     }
 
-    fn integer(&self) -> Result<u64, Invalid> {
-        let wanted = "an integer, 0 to 2^53 - 1";
-        let number = self.required(wanted)?;
-        if number > MAX_SAFE_INTEGER {
-            return Err(self.invalid(format!("must be {wanted}")));
+    fn text(&self) -> Result<Cow<'a, str>, BadElement> {
+        let value = self.present()?;
+        let bare = value
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .filter(|text| !text.contains('\\'));
+        match bare {
+            Some(text) => Ok(text.into()),
+            None => serde_json::from_str(value)
+                .map(Cow::Owned)
+                .map_err(|_| self.invalid("must be a string")),
         }
-        Ok(number)
     }
+
+    fn integer(&self) -> Result<u64, BadElement> {
+        let number = self.present()?.parse().ok();
+        number
+            .filter(|&number| number <= MAX_SAFE_INTEGER)
+            .ok_or_else(|| self.invalid("must be an integer, 0 to 2^53 - 1"))
+    }
+}
+
+fn invalid(at: &str, name: &str, problem: impl Into<String>) -> Invalid {
+    Invalid::new(format!("{at}.{name}"), problem)
 }
 
 impl ElementChange {
     /// Takes an element's JSON as it came. `at` names it: `elements[3]`.
-    pub fn parse(at: &str, json: &str) -> Result<Self, Invalid> {
-        if depth_of(json) > MAX_DEPTH {
-            return Err(Invalid::new(
+    ///
+    /// Nothing is kept of the other fields of a tombstone, so they are not checked: an
+    /// element with a bad field, stored in whatever way, can always be deleted.
+    pub fn parse(at: &str, json: &str) -> Result<Self, BadElement> {
+        let scan = Scan::of(json).map_err(|malformed| {
+            BadElement::Unknown(Invalid::new(
                 at,
-                format!("must nest at most {MAX_DEPTH} deep"),
-            ));
-        }
-        if !json.trim_start().starts_with('{') {
-            return Err(Invalid::new(at, "must be an object"));
-        }
-        let fields: Fields<'_> =
-            serde_json::from_str(json).map_err(|error| Invalid::new(at, problem(&error)))?;
-        let field = |name, value| Field { at, name, value };
+                match malformed {
+                    Malformed::Syntax => "must be JSON".to_owned(),
+                    Malformed::NotAnObject => "must be an object".to_owned(),
+                    Malformed::TooDeep => format!("must nest at most {MAX_DEPTH} deep"),
+                },
+            ))
+        })?;
+        let [id, kind, version, version_nonce, is_deleted] = scan.read;
+        let field = |name, value| Required { at, name, value };
 
-        let id_field = field("id", fields.id);
-        let id: String = id_field.required("a string")?;
+        let id_field = field("id", id);
+        let id = id_field.text()?;
         if !(1..=64).contains(&id.chars().take(65).count()) {
             return Err(id_field.invalid("must be 1 to 64 characters"));
         }
-        let kind_field = field("type", fields.kind);
-        let kind: Cow<'_, str> = kind_field.required("a string")?;
-        if !TYPES.contains(&&*kind) {
-            return Err(kind_field.invalid("must be a type of Excalidraw's, not iframe"));
-        }
-        let version = field("version", fields.version).integer()?;
-        let version_nonce = field("versionNonce", fields.version_nonce).integer()?;
-        let is_deleted = match fields.is_deleted {
-            Some(value) => field("isDeleted", Some(value)).required("true or false")?,
-            None => false,
-        };
-        if fields.link.is_some() {
-            check_link(&field("link", fields.link))?;
-        }
+        let kind_field = field("type", kind);
+        let kind_name = kind_field.text()?;
+        let kind = Kind::parse(&kind_name)
+            .ok_or_else(|| kind_field.invalid("must be a type of Excalidraw's, not iframe"))?;
+        let version = field("version", version).integer()?;
+        let version_nonce = field("versionNonce", version_nonce).integer()?;
+        let is_deleted = is_deleted == Some("true");
 
+        if let Some((row, problem)) = first_bad_field(&scan, kind, is_deleted) {
+            let invalid = invalid(at, FIELDS[row].name, problem);
+            return Err(if row < REQUIRED {
+                BadElement::Unknown(invalid)
+            } else {
+                BadElement::Field {
+                    id: id.into_owned(),
+                    invalid,
+                }
+            });
+        }
         let json = if is_deleted {
-            tombstone(&id, &kind, version, version_nonce)
+            tombstone(&id, &kind_name, version, version_nonce)
         } else {
             json.to_owned()
         };
         Ok(Self {
-            id,
+            id: id.into_owned(),
             version,
             version_nonce,
             is_deleted,
@@ -189,27 +223,48 @@ impl ElementChange {
         by_version.then(version_nonce.cmp(&self.version_nonce))
     }
 
-    /// Takes a whole change: every element valid, no id twice, within the
-    /// limits of one change.
+    /// Takes a whole change: every element valid or left out, no id twice.
     pub fn parse_all<'a>(
         field: &str,
         elements: impl ExactSizeIterator<Item = &'a str>,
-    ) -> Result<Vec<Self>, Invalid> {
+        bad_fields: BadFields,
+    ) -> Result<CheckedElements, Invalid> {
         let mut seen = HashSet::with_capacity(elements.len());
-        let mut changes = Vec::with_capacity(elements.len());
+        let mut checked = CheckedElements::default();
+        checked.elements.reserve_exact(elements.len());
         for (i, json) in elements.enumerate() {
             let at = format!("{field}[{i}]");
-            let change = Self::parse(&at, json)?;
-            if !seen.insert(change.id.clone()) {
-                return Err(Invalid::new(
-                    format!("{at}.id"),
-                    "must not come twice in a change",
-                ));
+            let id = match (Self::parse(&at, json), bad_fields) {
+                (Ok(change), _) => {
+                    let id = change.id.clone();
+                    checked.elements.push(change);
+                    id
+                }
+                (Err(BadElement::Field { id, invalid }), BadFields::LeaveOut) => {
+                    checked.left_out.push((id.clone(), invalid));
+                    id
+                }
+                (Err(bad), _) => return Err(bad.into_invalid()),
+            };
+            if !seen.insert(id) {
+                return Err(invalid(&at, "id", "must not come twice in a change"));
             }
-            changes.push(change);
         }
-        Ok(changes)
+        Ok(checked)
     }
+}
+
+/// How many rows at the top of the table every element needs.
+const REQUIRED: usize = 4;
+
+/// The first row of the table whose field an element may not hold as it came, and why.
+fn first_bad_field(scan: &Scan<'_>, kind: Kind, is_deleted: bool) -> Option<(usize, String)> {
+    let counts = |row: &usize| *row < READ || (!is_deleted && FIELDS[*row].is_of(kind));
+    if let Some(row) = scan.repeated().find(counts) {
+        return Some((row, "must not come twice in an element".to_owned()));
+    }
+    let row = scan.misformed().find(counts)?;
+    Some((row, format!("must be {}", FIELDS[row].form.wanted())))
 }
 
 /// How every stored tombstone begins. A living element cannot: it would hold
@@ -232,57 +287,6 @@ fn tombstone(id: &str, kind: &str, version: u64, version_nonce: u64) -> String {
 /// Whether the JSON of a stored element is a tombstone's.
 pub(crate) fn is_tombstone(json: &str) -> bool {
     json.starts_with(TOMBSTONE)
-}
-
-/// A link is nothing, or one that a browser may follow without running it.
-fn check_link(field: &Field<'_>) -> Result<(), Invalid> {
-    let link: Option<String> = field.required("a string or null")?;
-    let Some(link) = link else { return Ok(()) };
-    let lower = link.trim_start().to_ascii_lowercase();
-    if lower.is_empty()
-        || ["http:", "https:", "mailto:"]
-            .iter()
-            .any(|s| lower.starts_with(s))
-    {
-        return Ok(());
-    }
-    Err(field.invalid("must be http, https or mailto"))
-}
-
-/// What a parser's error says of the value, without its position in the text.
-fn problem(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-/// How deep a JSON text nests, found without recursion.
-fn depth_of(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0_usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// Puts elements in the order of the board: those with Excalidraw's fractional
@@ -315,9 +319,23 @@ mod tests {
         format!(r#"{{"id":"a","type":"rectangle","version":1,"versionNonce":2{extra}}}"#)
     }
 
+    fn check(elements: &[&str], bad_fields: BadFields) -> Result<CheckedElements, Invalid> {
+        ElementChange::parse_all("elements", elements.iter().copied(), bad_fields)
+    }
+
+    /// The field that refuses an element of a type with this field; `None` if it passes.
+    fn refused(kind: &str, name: &str, value: &str) -> Option<String> {
+        let json = format!(
+            r#"{{"{name}":{value},"id":"a","type":"{kind}","version":1,"versionNonce":2}}"#
+        );
+        let bad = ElementChange::parse("e", &json).err()?;
+        assert!(matches!(bad, BadElement::Field { .. }), "{json}: {bad:?}");
+        Some(bad.into_invalid().field)
+    }
+
     #[test]
     fn an_element_is_kept_byte_for_byte() {
-        let json = element(r#", "x" : 1.50e1,"y":[1, 2],"ü":"\u00fc""#);
+        let json = element(r#", "x" : 1.50e1,"y": 2,"ü":[1, "\u00fc"]"#);
         assert_eq!(ElementChange::parse("e", &json).unwrap().json, json);
     }
 
@@ -374,11 +392,8 @@ mod tests {
                 "e",
             ),
         ] {
-            assert_eq!(
-                ElementChange::parse("e", &json).unwrap_err().field,
-                field,
-                "{json}"
-            );
+            let bad = ElementChange::parse("e", &json).unwrap_err();
+            assert_eq!(bad.into_invalid().field, field, "{json}");
         }
     }
 
@@ -400,7 +415,7 @@ mod tests {
     fn an_id_twice_refuses_the_change() {
         let json = element("");
         let both = [json.as_str(), json.as_str()];
-        let error = ElementChange::parse_all("elements", both.into_iter()).unwrap_err();
+        let error = check(&both, BadFields::RefuseChange).unwrap_err();
         assert_eq!(error.field, "elements[1].id");
     }
 
@@ -426,5 +441,243 @@ mod tests {
         .map(|e| e.id.to_string())
         .collect();
         assert_eq!(order, ["upper", "a", "b", "early", "late"]);
+    }
+
+    #[test]
+    fn a_field_that_excalidraw_fails_at_is_refused_by_its_name() {
+        for (kind, name, values) in [
+            (
+                "rectangle",
+                "index",
+                r#""zz" "" "a" "a0V0" "A00000000000000000000000000" 7 {} []"#,
+            ),
+            ("rectangle", "x", r#""1" true {} [] [1] 1e400 -1e400"#),
+            ("ellipse", "width", r#""1" {}"#),
+            ("text", "angle", r#""0" []"#),
+            ("diamond", "strokeColor", "7 {} [] true"),
+            ("diamond", "backgroundColor", "7 {}"),
+            (
+                "rectangle",
+                "strokeWidth",
+                r#"{} "" "wide" "NaN" "inf" "1e400" []"#,
+            ),
+            ("rectangle", "opacity", r#""100" {}"#),
+            (
+                "rectangle",
+                "roundness",
+                r#""round" 3 [] {"type":"3"} {"value":{}}"#,
+            ),
+            (
+                "rectangle",
+                "boundElements",
+                r#""x" 7 {} [1] ["a"] [{}] [{"id":7}] [{"id":null}] [{"id":"a","type":7}] [null]"#,
+            ),
+            ("rectangle", "boundElementIds", r#""x" 7 {} [1] [{}]"#),
+            ("rectangle", "groupIds", r#""x" 7 {} [1] [null]"#),
+            ("rectangle", "frameId", "7 {} []"),
+            (
+                "rectangle",
+                "link",
+                r#"7 {} "javascript:1" "\u006aavascript:1" "httpx:" "data:,""#,
+            ),
+            ("rectangle", "locked", r#""yes" 1 {}"#),
+            (
+                "freedraw",
+                "points",
+                r#""x" 7 {} [{},{}] [[]] [[1]] [[1,"2"]] [[1,null]] [[1,[2]]] [[0,0],7] [[1e400,0]] [[0,0,{}]]"#,
+            ),
+            ("line", "points", "[{}] [[1]]"),
+            ("arrow", "points", "[{}] [[1]]"),
+            ("freedraw", "pressures", r#"7 {} "x" [{}] ["1"] [null]"#),
+            ("freedraw", "simulatePressure", r#"7 {} "x""#),
+            (
+                "arrow",
+                "startBinding",
+                r#"7 "a" [] {"elementId":7} {"focus":"1"} {"gap":{}} {"fixedPoint":[1]} {"fixedPoint":{}} {"mode":1}"#,
+            ),
+            ("arrow", "endBinding", "7"),
+            ("arrow", "endArrowhead", "7 {}"),
+            ("arrow", "elbowed", r#"7 "x""#),
+            (
+                "arrow",
+                "fixedSegments",
+                r#"7 "x" [7] [{}] [{"start":[0,0],"end":[1,1]}] [{"start":[0],"end":[1,1],"index":1}]"#,
+            ),
+            ("line", "polygon", r#"7 "x""#),
+            ("text", "text", "7 {} []"),
+            ("text", "originalText", "7"),
+            ("text", "fontSize", r#""20" {}"#),
+            ("text", "fontFamily", r#""Virgil" {}"#),
+            ("text", "lineHeight", r#""1" {}"#),
+            ("text", "textAlign", "7 {}"),
+            ("text", "containerId", "7 {}"),
+            ("text", "font", "7 {}"),
+            ("text", "autoResize", r#"1 "yes""#),
+            ("image", "fileId", "7 {}"),
+            ("image", "status", "7 {}"),
+            ("image", "scale", r#"7 "x" [] [1] {}"#),
+            (
+                "image",
+                "crop",
+                r#"7 [] "x" {"x":"1"} {"naturalWidth":1e999}"#,
+            ),
+            ("frame", "name", "7 {} []"),
+            ("magicframe", "name", "{}"),
+        ] {
+            for value in values.split(' ') {
+                let field = refused(kind, name, value);
+                assert_eq!(field, Some(format!("e.{name}")), "{kind} {name}: {value}");
+            }
+            assert_eq!(refused(kind, name, "null"), None, "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn what_any_release_has_written_passes() {
+        for (kind, name, values) in [
+            (
+                "rectangle",
+                "index",
+                r#""a0" "Zz" "a0V" "\u00610" "zzzzzzzzzzzzzzzzzzzzzzzzzzz""#,
+            ),
+            (
+                "rectangle",
+                "x",
+                "0 -0 1.5 -1e-400 1e308 123456789012345678901234567890",
+            ),
+            ("rectangle", "strokeWidth", r#"1 0.5 "3" "0.5""#),
+            (
+                "rectangle",
+                "roundness",
+                r#"{"type":3} {"type":1,"value":32} {}"#,
+            ),
+            (
+                "rectangle",
+                "boundElements",
+                r#"[] [{"id":"a","type":"arrow"},{"type":"text","id":"b"}] [{"id":"a"}]"#,
+            ),
+            ("rectangle", "boundElementIds", r#"[] ["a"]"#),
+            ("freedraw", "points", "[] [[0,0]] [[0,0,0.5],[1,1,0.25]]"),
+            ("line", "points", "[] [[0,0],[1.5,-2e3]]"),
+            (
+                "arrow",
+                "startBinding",
+                r#"{"elementId":"a","focus":0.1,"gap":1} {"elementId":"a","fixedPoint":null,"focus":0,"gap":5.1} {"elementId":"a","mode":"orbit","fixedPoint":[0.5,0.5]}"#,
+            ),
+            (
+                "arrow",
+                "fixedSegments",
+                r#"[] [{"start":[0,0],"end":[1,1],"index":2}]"#,
+            ),
+            ("rectangle", "points", "7 [{},{}]"),
+            ("rectangle", "name", "{}"),
+            ("rectangle", "customData", r#"7 {"x":1e400,"points":[{}]}"#),
+            ("rectangle", "lastCommittedPoint", "[1,2] 7"),
+            ("rectangle", "status", "7"),
+            ("rectangle", "__proto__", "{}"),
+            ("image", "scale", "[1,-1]"),
+            (
+                "image",
+                "crop",
+                r#"{"x":0,"y":0,"width":1,"height":1,"naturalWidth":2,"naturalHeight":2}"#,
+            ),
+            ("text", "font", r#""20px""#),
+            ("text", "text", r#""" "\ud83d" "a\n""#),
+        ] {
+            for value in values.split(' ').filter(|value| !value.is_empty()) {
+                assert_eq!(refused(kind, name, value), None, "{kind} {name}: {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_escape_is_the_name_that_it_stands_for() {
+        assert_eq!(
+            refused("rectangle", r"\u0078", "{}"),
+            Some("e.x".to_owned())
+        );
+        assert_eq!(refused("rectangle", r"\ud83d", "{}"), None);
+    }
+
+    #[test]
+    fn a_field_that_comes_twice_is_refused() {
+        let twice = element(r#","x":1,"x":1"#);
+        let bad = ElementChange::parse("e", &twice).unwrap_err();
+        assert_eq!(bad.into_invalid().field, "e.x");
+        let twice = element(r#","id":"b""#);
+        assert!(matches!(
+            ElementChange::parse("e", &twice),
+            Err(BadElement::Unknown(_))
+        ));
+        let unread = element(r#","points":1,"points":2,"mine":1,"mine":2"#);
+        assert!(ElementChange::parse("e", &unread).is_ok());
+    }
+
+    #[test]
+    fn an_element_with_a_bad_field_can_be_deleted() {
+        let bad = element(r#","isDeleted":true,"index":"zz","x":{},"link":7"#);
+        assert!(ElementChange::parse("e", &bad).unwrap().is_deleted);
+    }
+
+    #[test]
+    fn only_json_is_an_element() {
+        let good =
+            r#"{"a":[],"b":{},"c":[1,{"d":"\"\\\u00e9"}],"e":-0.5E+2,"f":true,"g":false,"h":null,"#;
+        let rest = r#""id":"a","type":"text","version":1,"versionNonce":1}"#;
+        assert!(ElementChange::parse("e", &format!(" {good} {rest}\n")).is_ok());
+        for bad in [
+            "[,]",
+            "[1,]",
+            "[1 2]",
+            "{,}",
+            "{1:2}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "tru",
+            "nulL",
+            "NaN",
+            "Infinity",
+            "'a'",
+            r#""\x""#,
+            r#""\u12g4""#,
+            "\"\n\"",
+            "",
+            "]",
+            "1 2",
+        ] {
+            let json = format!(r#"{{"mine":{bad},{rest}"#);
+            let expected = serde_json::from_str::<serde_json::Value>(&json).is_ok();
+            assert!(!expected, "{bad}");
+            let bad = ElementChange::parse("e", &json).unwrap_err().into_invalid();
+            assert_eq!(bad.problem, "must be JSON", "{json}");
+        }
+        for cut in 1..rest.len() {
+            let json = format!("{{{}", &rest[..cut - 1]);
+            assert!(ElementChange::parse("e", &json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_element_with_a_bad_field_is_left_out_only_where_that_is_asked_for() {
+        let good = element("");
+        let bad = r#"{"id":"b","type":"line","points":[{}],"version":1,"versionNonce":1}"#;
+        let error = check(&[&good, bad], BadFields::RefuseChange).unwrap_err();
+        assert_eq!(error.field, "elements[1].points");
+        let checked = check(&[bad, &good], BadFields::LeaveOut).unwrap();
+        assert_eq!(checked.elements.len(), 1);
+        assert_eq!(checked.left_out[0].0, "b");
+        assert_eq!(checked.left_out[0].1.field, "elements[0].points");
+        // An element without a required field, or one that comes twice, still refuses all.
+        let error = check(&[&good, r#"{"id":"c"}"#], BadFields::LeaveOut).unwrap_err();
+        assert_eq!(error.field, "elements[1].type");
+        let error = check(&[bad, bad], BadFields::LeaveOut).unwrap_err();
+        assert_eq!(error.field, "elements[1].id");
     }
 }

@@ -11,7 +11,8 @@ mod room;
 
 pub(crate) use element::is_tombstone;
 pub use element::{
-    BOARD_LIMITS, BoardLimits, Element, ElementChange, MAX_SAFE_INTEGER, in_board_order,
+    BOARD_LIMITS, BadElement, BadFields, BoardLimits, CheckedElements, Element, ElementChange,
+    MAX_SAFE_INTEGER, in_board_order,
 };
 pub use event::{Event, EventKind, Whiteboard};
 pub use names::{

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ChatText, Invalid, NewRoom, RequestId, RoomName, Seats, SessionId, SignalKind, UserId,
-        Username,
+        BadFields, ChatText, Invalid, NewRoom, RequestId, RoomName, Seats, SessionId, SignalKind,
+        UserId, Username,
     },
     feed::Hub,
     repository::{NewSignal, RepositoryError},
@@ -184,6 +184,11 @@ impl RoomService {
             &request.request_id,
             request.request_id_is_transient,
         )?;
+        let bad_fields = if request.leave_out_invalid {
+            BadFields::LeaveOut
+        } else {
+            BadFields::RefuseChange
+        };
         let elements: Vec<String> = request
             .elements
             .into_iter()
@@ -191,7 +196,7 @@ impl RoomService {
             .collect();
         let saved = self
             .rooms
-            .save_whiteboard(code, user, session, &elements, id)
+            .save_whiteboard(code, user, session, &elements, bad_fields, id)
             .await?;
         Ok(convert::saved_drawing(&saved))
     }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod error;
+mod left_out;
 mod lifecycle;
 mod membership;
 mod whiteboard;
@@ -12,6 +13,7 @@ pub use chat::{MessagePage, MessagePageRequest};
 pub use error::RoomError;
 pub use lifecycle::{RoomPage, RoomPageRequest};
 
+use self::left_out::LeftOut;
 use crate::repository::RoomRepository;
 
 /// How many messages a room keeps and shows.
@@ -28,6 +30,7 @@ pub struct HistoryLimits {
 pub struct Rooms {
     repository: Arc<dyn RoomRepository>,
     history: HistoryLimits,
+    left_out: Arc<LeftOut>,
 }
 
 impl Rooms {
@@ -36,6 +39,7 @@ impl Rooms {
         Self {
             repository,
             history,
+            left_out: Arc::default(),
         }
     }
 }

@@ -1,20 +1,22 @@
 use super::{RoomError, Rooms};
 use crate::{
     domain::{
-        BOARD_LIMITS, CatchUp, ElementChange, Invalid, Position, Request, RequestId, RoomCode,
-        SessionId, UserId,
+        BOARD_LIMITS, BadFields, CatchUp, ElementChange, Invalid, Position, Request, RequestId,
+        RoomCode, SessionId, UserId,
     },
     repository::{Drawing, SavedDrawing, Since},
 };
 
 impl Rooms {
-    /// Merges elements, given as their JSON, into the board.
+    /// Merges elements, given as their JSON, into the board. Elements that are left out
+    /// count among those that were rejected.
     pub async fn save_whiteboard(
         &self,
         code: RoomCode,
         user: UserId,
         session: Option<SessionId>,
         elements: &[String],
+        bad_fields: BadFields,
         request_id: RequestId,
     ) -> Result<SavedDrawing, RoomError> {
         let too_large =
@@ -34,15 +36,20 @@ impl Rooms {
             user.as_str(),
             elements.iter().map(String::as_str),
         );
-        let elements = ElementChange::parse_all("elements", elements.iter().map(String::as_str))?;
+        let json = elements.iter().map(String::as_str);
+        let checked = ElementChange::parse_all("elements", json, bad_fields)?;
+        let left_out = u32::try_from(checked.left_out.len()).unwrap_or(u32::MAX);
         let drawing = Drawing {
             code,
             user,
             session,
-            elements,
+            elements: checked.elements,
             request,
         };
-        Ok(self.repository.save_whiteboard(&drawing).await??)
+        let mut saved = self.repository.save_whiteboard(&drawing).await??;
+        self.left_out.log(code, &checked.left_out);
+        saved.rejected += left_out;
+        Ok(saved)
     }
 
     /// Returns the living board, or what changed on it after a position.

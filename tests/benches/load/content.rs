@@ -27,7 +27,7 @@ pub(crate) fn read(packet: &str) -> Option<(usize, u64, u64)> {
 /// An Excalidraw rectangle of about `bytes` bytes.
 pub(crate) fn element(i: usize, version: u64, bytes: usize) -> String {
     let mut json = format!(
-        r##"{{"id":"element-{i}","type":"rectangle","version":{version},"versionNonce":{},"isDeleted":false,"index":"a{i:05}","x":{}.5,"y":{}.25,"width":120,"height":80,"angle":0,"strokeColor":"#1e1e1e","backgroundColor":"transparent","fillStyle":"solid","strokeWidth":2,"roughness":1,"opacity":100,"seed":{},"groupIds":[],"customData":{{"note":""##,
+        r##"{{"id":"element-{i}","type":"rectangle","version":{version},"versionNonce":{},"isDeleted":false,"index":"a{i:05}V","x":{}.5,"y":{}.25,"width":120,"height":80,"angle":0,"strokeColor":"#1e1e1e","backgroundColor":"transparent","fillStyle":"solid","strokeWidth":2,"roughness":1,"opacity":100,"seed":{},"groupIds":[],"customData":{{"note":""##,
         version * 7 + 1,
         i % 1_000,
         i / 1_000,
