@@ -15,7 +15,7 @@ use tonic_health::ServingStatus;
 use crate::{
     config::Config,
     feed::{Hub, Mailboxes},
-    grpc::{HEALTH_NAMES, RoomService, follow_health},
+    grpc::{HEALTH_NAMES, Readable, RoomService, follow_health},
     repository::{
         FeedSink, RoomRepository, RoomSettings, embedded::EmbeddedRooms, redis::RedisRooms,
     },
@@ -126,7 +126,7 @@ pub async fn run(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(service)
+        .add_service(Readable(service))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

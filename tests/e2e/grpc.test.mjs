@@ -9,7 +9,7 @@ import { call, curl, Stream } from "../harness/grpc.mjs";
 import { element } from "../harness/member.mjs";
 import { freePort } from "../harness/ports.mjs";
 import { launch, Roomkeeper } from "../harness/roomkeeper.mjs";
-import { until } from "../harness/until.mjs";
+import { until, within } from "../harness/until.mjs";
 
 const keeper = await Roomkeeper.start({ services: 2 });
 const { address } = keeper.service;
@@ -316,22 +316,104 @@ test("rooms are listed page by page", async () => {
   assert.deepEqual(seen, all);
 });
 
-for (const method of ["Pipeline", "WatchRooms"]) {
-  test(`${method} ends with an error where a request on it cannot be read`, async (t) => {
+const METHODS = [
+  "CreateRoom", "GetRoom", "ListRooms", "DeleteRoom", "GetRoomStats", "JoinRoom", "LeaveRoom",
+  "RenewSessions", "SaveMessage", "ListMessages", "SaveWhiteboard", "GetWhiteboard", "SendSignal",
+  "WatchRoom", "WatchRooms", "Pipeline",
+];
+
+/** Sends bytes as the one request of a call; what the call ends with. */
+async function answered(session, method, bytes) {
+  const stream = session.request({
+    ":method": "POST", ":path": `/roomkeeper.v1.RoomService/${method}`,
+    "content-type": "application/grpc", te: "trailers",
+  });
+  stream.end(bytes);
+  return within(
+    () => `an answer of ${method}`,
+    new Promise((resolve, reject) => {
+      // A call that is refused before it begins is answered in its headers.
+      const ended = (headers) => "grpc-status" in headers && resolve(headers);
+      stream.on("response", ended).on("trailers", ended).on("error", reject).resume();
+    }),
+  );
+}
+
+for (const method of METHODS) {
+  test(`${method} refuses what is no protobuf as the caller's fault`, async (t) => {
     const session = connect(address);
     t.after(() => session.destroy());
-    const stream = session.request({
-      ":method": "POST", ":path": `/roomkeeper.v1.RoomService/${method}`,
-      "content-type": "application/grpc", te: "trailers",
-    });
-    // The first field is a message of its own, and this one is cut off.
-    stream.write(Buffer.from([0, 0, 0, 0, 2, 0x0a, 0x7f]));
-    const trailers = await new Promise((resolve, reject) => {
-      stream.on("trailers", resolve).on("error", reject).resume();
-    });
-    assert.equal(trailers["grpc-status"], "13", trailers["grpc-message"]);
+    for (const bytes of [
+      // The first field is said to be longer than the message is.
+      [0, 0, 0, 0, 2, 0x0a, 0x7f],
+      // No field has this type.
+      [0, 0, 0, 0, 1, 0x0f],
+      // The message ends before its length.
+      [0, 0, 0, 0, 9, 0x0a],
+    ]) {
+      const end = await answered(session, method, Buffer.from(bytes));
+      assert.equal(end["grpc-status"], "3", end["grpc-message"]);
+      const details = Buffer.from(end["grpc-status-details-bin"], "base64").toString("latin1");
+      assert.match(details, /INVALID_ARGUMENT/);
+    }
   });
 }
+
+test("a request over 16 MiB is too large, and says so", async (t) => {
+  const session = connect(address);
+  t.after(() => session.destroy());
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE((16 << 20) + 1, 1);
+  for (const method of ["SaveWhiteboard", "Pipeline"]) {
+    const end = await answered(session, method, head);
+    assert.equal(end["grpc-status"], "3", end["grpc-message"]);
+    const details = Buffer.from(end["grpc-status-details-bin"], "base64").toString("latin1");
+    assert.match(details, /PAYLOAD_TOO_LARGE/);
+  }
+});
+
+test("an element with a bad field is refused by its name, or left out where that is asked for", async () => {
+  const { code } = await keeper.room();
+  const draw = (elements, more) => ({
+    roomCode: code, userId: "bot", elements: elements.map((one) => ({ json: JSON.stringify(one) })), ...more,
+  });
+  const good = element("good");
+  for (const [field, value, type] of [
+    ["index", "zz"], ["x", "1"], ["points", [{}, {}], "freedraw"], ["name", {}, "frame"],
+    ["boundElements", "x"], ["link", "javascript:alert(1)"],
+  ]) {
+    const bad = element("bad", 1, { type: type ?? "rectangle", [field]: value });
+    const error = await refused("SaveWhiteboard", draw([good, bad]), "invalid_argument", "BadRequest");
+    assert.match(error.message, new RegExp(`elements\\[1\\]\\.${field}\\b`));
+  }
+  assert.deepEqual(await keeper.board(code), []);
+
+  const bad = element("bad", 1, { x: "1" });
+  const requestId = randomUUID();
+  for (const duplicate of [false, true]) {
+    const saved = await ok("SaveWhiteboard", draw([bad, good], { leaveOutInvalid: true, requestId }));
+    assert.equal(saved.duplicate, duplicate);
+    assert.deepEqual([saved.acceptedCount, saved.rejectedCount], [1, 1]);
+  }
+  const none = await ok("SaveWhiteboard", draw([bad], { leaveOutInvalid: true }));
+  assert.deepEqual([none.acceptedCount, none.rejectedCount, none.position], [0, 1, null]);
+  assert.deepEqual(await keeper.board(code), [good]);
+  // What every element needs is needed here too.
+  await refused("SaveWhiteboard", draw([good, { id: "bad" }], { leaveOutInvalid: true }), "invalid_argument");
+  await refused("SaveWhiteboard", draw([bad, bad], { leaveOutInvalid: true }), "invalid_argument");
+});
+
+test("a name shows something and leaves the direction of text alone", async () => {
+  const { code } = await keeper.room();
+  for (const name of ["\u200b\u200d\ufeff", "a\u202eb", "\u2066a\u2069"]) {
+    await refused("CreateRoom", { name, createdBy: "Ann" }, "invalid_argument", "BadRequest");
+    await refused("CreateRoom", { name: "Room", createdBy: name }, "invalid_argument", "BadRequest");
+    const user = { roomCode: code, userId: "u", username: name };
+    await refused("JoinRoom", user, "invalid_argument", "BadRequest");
+    await refused("SaveMessage", { ...user, text: "hi" }, "invalid_argument", "BadRequest");
+    await refused("SendSignal", { ...user, kind: "typing" }, "invalid_argument", "BadRequest");
+  }
+});
 
 test("a service without its Redis listens, is not serving, and says why", async (t) => {
   const port = await freePort();

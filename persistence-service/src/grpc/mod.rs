@@ -3,11 +3,13 @@
 mod convert;
 mod health;
 mod pipeline;
+mod readable;
 mod service;
 mod status;
 mod watches;
 
 pub(crate) use health::{HEALTH_NAMES, follow as follow_health};
+pub(crate) use readable::Readable;
 pub(crate) use service::RoomService;
 
 /// A frame of the feed as a stream of many watches tells it, for the benchmark.

@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     service::{RoomService, in_time},
-    status::from_error,
+    status::{from_error, of_request},
 };
 use crate::{domain::Invalid, rooms::RoomError};
 
@@ -23,8 +23,7 @@ const AT_ONCE: usize = 1_024;
 const TOGETHER: usize = 64;
 
 /// Answers the calls of a stream until its caller ends it or is gone, or the service
-/// drains; what was begun is answered. A request that cannot be read ends the stream with
-/// the transport's error.
+/// drains; what was begun is answered. A request that cannot be read ends the stream.
 pub(super) fn serve(
     service: RoomService,
     requests: Streaming<proto::PipelineRequest>,
@@ -33,6 +32,7 @@ pub(super) fn serve(
     let service = Arc::new(service);
     requests
         .take_until(draining.cancelled_owned())
+        .map_err(of_request)
         .map_ok(|request| stream::iter(request.calls.into_iter().map(Ok)))
         .try_flatten()
         .map(move |call: Result<_, Status>| {

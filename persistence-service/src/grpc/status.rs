@@ -75,6 +75,40 @@ pub(super) fn from_error(error: &RoomError) -> Status {
     Status::with_error_details(code, message(error), details)
 }
 
+/// What a caller is told of a request that the transport could not read. The transport calls
+/// that an error of the service's own, though the request is at fault. Every status of ours
+/// has details, and the transport's has none. Other statuses stay.
+pub(super) fn of_request(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    match status.code() {
+        Code::Internal => {
+            let problem = "must be one message of the schema's type";
+            from_error(&Invalid::new("request", problem).into())
+        }
+        Code::OutOfRange => {
+            let problem = "must be at most 16 MiB";
+            from_error(&RoomError::TooLarge(Invalid::new("request", problem)))
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => status,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +184,29 @@ mod tests {
             "name"
         );
         assert!(status.message().contains("name"));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_the_callers_fault() {
+        for (transport, code, reason) in [
+            (
+                Status::internal("failed to decode Protobuf message"),
+                Code::InvalidArgument,
+                "INVALID_ARGUMENT",
+            ),
+            (
+                Status::out_of_range("decoded message length too large"),
+                Code::InvalidArgument,
+                "PAYLOAD_TOO_LARGE",
+            ),
+        ] {
+            let status = of_request(transport);
+            let info = status.get_error_details().error_info().cloned().unwrap();
+            assert_eq!((status.code(), info.reason.as_str()), (code, reason));
+        }
+        let ours = from_error(&RoomError::NoFreeCode);
+        assert_eq!(of_request(ours).code(), Code::Internal);
+        let other = of_request(Status::unimplemented("no such call"));
+        assert_eq!(other.code(), Code::Unimplemented);
     }
 }

@@ -23,7 +23,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     convert::{self, FrameKind},
-    status::from_error,
+    status::{from_error, of_request},
 };
 use crate::{
     domain::{Invalid, Position, RoomCode},
@@ -203,7 +203,7 @@ impl Watches {
                     }
                     Ok(None) => return,
                     Err(status) => {
-                        self.outlet.fail(status).await;
+                        self.outlet.fail(of_request(status)).await;
                         return;
                     }
                 },
