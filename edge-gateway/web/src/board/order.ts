@@ -64,29 +64,45 @@ export function arranged<T extends Placed>(
   ownIndex: (element: T) => unknown,
   arrival: (id: string) => number,
 ): { element: T; index: string }[] {
-  const rows = elements.map((element) => ({ element, own: ownIndex(element), at: arrival(element.id) })).sort(compare);
+  const rows = elements
+    .map((element) => ({ element, place: placeOf(ownIndex(element)), at: arrival(element.id) }))
+    .sort(compare);
   const living = rows.filter(({ element }) => !element.isDeleted);
-  const shown = place(living.map(({ own }) => own));
+  const shown = ascending(living.map(({ place }) => place));
   const all = [
-    ...living.map(({ element, at }, n) => ({ element, own: shown[n] as unknown, at })),
+    ...living.map((row, n) => ({ ...row, place: { kind: Kind.Index, text: shown[n] as string } })),
     ...rows.filter(({ element }) => element.isDeleted),
-  ].sort((a, b) => byIndex(a.own, b.own));
-  return place(all.map(({ own }) => own)).map((index, n) => ({ element: (all[n] as (typeof all)[number]).element, index }));
+  ].sort((a, b) => byPlace(a.place, b.place));
+  return ascending(all.map(({ place }) => place)).map((index, n) => ({ element: (all[n] as (typeof all)[number]).element, index }));
 }
 
-/** Ascending indices in the place of these, which are in the order of `compare`. */
-function place(own: readonly unknown[]): string[] {
+/** What an element's index is, from the lowest elements to the highest. */
+const Kind = { Index: 0, Malformed: 1, None: 2 } as const;
+
+interface Place {
+  kind: (typeof Kind)[keyof typeof Kind];
+  text: string;
+}
+
+function placeOf(index: unknown): Place {
+  if (typeof index !== "string") return { kind: Kind.None, text: "" };
+  return { kind: isIndex(index) ? Kind.Index : Kind.Malformed, text: index };
+}
+
+/** Ascending indices for these places, which are in the order of `compare`. */
+function ascending(places: readonly Place[]): string[] {
   const placed: string[] = [];
   let last: string | undefined;
-  const stays = (index: unknown): index is string => isIndex(index) && (last === undefined || index > last);
-  for (let at = 0; at < own.length; at = placed.length) {
-    const index = own[at];
-    if (stays(index)) {
-      placed.push(index);
+  const stays = (place: Place | undefined): place is Place =>
+    place?.kind === Kind.Index && (last === undefined || place.text > last);
+  for (let at = 0; at < places.length; at = placed.length) {
+    const place = places[at];
+    if (stays(place)) {
+      placed.push(place.text);
     } else {
       let end = at + 1;
-      while (end < own.length && !stays(own[end])) end += 1;
-      placed.push(...indicesBetween(last, own[end] as string | undefined, end - at));
+      while (end < places.length && !stays(places[end])) end += 1;
+      placed.push(...indicesBetween(last, places[end]?.text, end - at));
     }
     last = placed.at(-1);
   }
@@ -95,21 +111,20 @@ function place(own: readonly unknown[]): string[] {
 
 interface Row {
   element: Placed;
-  own: unknown;
+  place: Place;
   at: number;
 }
 
 function compare(a: Row, b: Row): number {
-  const by = byIndex(a.own, b.own);
+  const by = byPlace(a.place, b.place);
   if (by !== 0) return by;
   // Those without an index are told apart by their arrival, the others by their ids.
-  if (typeof a.own !== "string" && a.at !== b.at) return a.at - b.at;
+  if (a.place.kind === Kind.None && a.at !== b.at) return a.at - b.at;
   return a.element.id < b.element.id ? -1 : 1;
 }
 
-function byIndex(a: unknown, b: unknown): number {
-  const rank = (index: unknown) => (isIndex(index) ? 0 : typeof index === "string" ? 1 : 2);
-  if (rank(a) !== rank(b)) return rank(a) - rank(b);
-  if (a === b || typeof a !== "string" || typeof b !== "string") return 0;
-  return a < b ? -1 : 1;
+function byPlace(a: Place, b: Place): number {
+  if (a.kind !== b.kind) return a.kind - b.kind;
+  if (a.text === b.text) return 0;
+  return a.text < b.text ? -1 : 1;
 }
