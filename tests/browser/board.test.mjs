@@ -48,6 +48,12 @@ async function selectAll(person) {
 /** Moves what is selected by a key. */
 const nudge = (person, key = "ArrowRight") => person.page.keyboard.press(key);
 
+/** As `sameBoard`, with as many elements as there come to be. */
+const sameBoardSoon = (code, people) => until("all boards are equal", async () => {
+  await sameBoard(code, people, (await keeper.board(code)).length);
+  return true;
+}, 60_000);
+
 test("a text that is begun, waited with, and entered at once is stored and shown to both", async () => {
   const { code, people: [ann, bob] } = await room();
   const box = await ann.focusBoard();
@@ -188,6 +194,46 @@ test("whatever a bot stores, a page that nobody uses sends nothing", async () =>
   await bob.boardIsOpen();
   await sameBoard(code, [ann, bob], 14);
   assert.deepEqual(await keeper.board(code), before);
+});
+
+test("whatever tool somebody uses, a page that nobody uses shows the same and sends nothing", async () => {
+  const { code, people: [ann, bob] } = await room();
+  const key = (...names) => names.reduce((before, name) => before.then(() => ann.page.keyboard.press(name)), Promise.resolve());
+  const box = await ann.focusBoard();
+  const write = async (text) => {
+    await ann.page.keyboard.type(text);
+    await key("Escape");
+  };
+  await ann.draw("r", [[300, 140], [380, 200]]);
+  // A text in a shape, and arrows that are bound to shapes.
+  await key("Enter");
+  await write("in a shape");
+  await ann.draw("d", [[520, 140], [600, 220]]);
+  await ann.draw("o", [[300, 300], [380, 360]]);
+  await ann.draw("a", [[384, 170], [450, 170], [516, 180]]);
+  await ann.draw("a", [[340, 204], [340, 250], [340, 296]]);
+  await key("Enter");
+  await write("on an arrow");
+  await ann.draw("l", [[450, 300], [560, 340]]);
+  await ann.scribble(640, 300);
+  await ann.focusBoard();
+  await key("t");
+  await ann.page.mouse.click(box.x + 650, box.y + 160);
+  await write("two\nlines");
+  await ann.draw("f", [[280, 420], [420, 520]]);
+  await ann.draw("r", [[310, 440], [360, 480]]);
+  await until("all of it is stored", async () => (await keeper.board(code)).length >= 12);
+  await sameBoard(code, [ann, bob], (await keeper.board(code)).length);
+
+  await selectAll(ann);
+  await key("ArrowDown", "Shift+ArrowRight", "Control+g", "Control+d", "Control+Shift+g");
+  await selectAll(ann);
+  await key("Control+]", "Control+Shift+[", "Control+z", "Control+z", "Control+Shift+z", "Shift+H", "Control+Shift+>");
+  await sameBoardSoon(code, [ann, bob]);
+  await ann.draw("e", [[440, 300], [560, 340]]);
+  await selectAll(ann);
+  await key("Delete", "Control+z");
+  await sameBoardSoon(code, [ann, bob]);
 });
 
 test("a link without a scheme becomes one, and the element and its later moves arrive", async () => {
