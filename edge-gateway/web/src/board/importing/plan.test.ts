@@ -37,6 +37,14 @@ describe("the same element", () => {
     expect(add(file, board)).toMatchObject({ changed: [], known: 3, total: 3 });
   });
 
+  test("an element that the board has in this version stays, however it was written down", () => {
+    const stored = { ...shape("a"), index: "a1", boundElements: null, strokeSharpness: "round" };
+    for (const nonce of [0, 7, 2 ** 31 - 1]) {
+      const board = on({ ...stored, versionNonce: nonce });
+      expect(add([{ ...stored, versionNonce: nonce }], board)).toMatchObject({ changed: [], known: 1 });
+    }
+  });
+
   test("a drawing that was exported, edited and added again does not double", () => {
     const board = after(on(), add([shape("a"), shape("b")]));
     const exported = structuredClone([...board.values()]);

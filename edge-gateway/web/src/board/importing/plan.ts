@@ -177,7 +177,8 @@ function refer(
     const other = target(one.id);
     if (other?.type === "text" || other?.type === "arrow") bound.set(other.id, { ...one, id: other.id, type: other.type });
   }
-  element["boundElements"] = [...bound.values()];
+  // Excalidraw writes none as `null` or as an empty list, and what it wrote stays.
+  if (element["boundElements"]) element["boundElements"] = [...bound.values()];
   for (const end of ["startBinding", "endBinding"]) {
     const binding = element[end] as { elementId: string } | null | undefined;
     if (!binding) continue;
@@ -238,6 +239,7 @@ function stack(newcomers: readonly Newcomer[], board: ReadonlyMap<string, WireEl
  */
 function versioned({ element, held, raw, nonce }: Newcomer): WireElement | undefined {
   if (held?.isDeleted && held.version >= element.version) return raised(element, held);
+  if (held?.version === element.version && held.versionNonce === nonce) return undefined;
   const isAsItWas = nonce !== undefined && isSame({ ...element, versionNonce: nonce }, raw);
   const versionNonce = isAsItWas ? nonce : numberFrom(JSON.stringify({ ...element, versionNonce: 0 }));
   const whole = { ...element, versionNonce };
