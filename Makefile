@@ -8,10 +8,10 @@ CLIENT_PACKAGES := $(WEB)/node_modules/.package-lock.json
 CLIENT_SOURCES := $(shell find $(WEB) \( -name node_modules -o -name dist \) -prune -o -type f -print)
 
 .DEFAULT_GOAL := build
-.PHONY: help build client run dev web check lint test deny fmt schema-image bench soak pictures clean
+.PHONY: help build client run dev web check lint test deny fmt schema-image bench soak soak-browsers pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: client ## build both programs in target/release, with the web client in the gateway
 	$(CARGO) build --release --workspace
@@ -67,6 +67,10 @@ bench: build ## measure beside a common Node server (15 minutes); writes docs/pe
 # What fails prints SEED and EPISODE, with which it is played again.
 soak: build ## fuzz, then play every fault for SOAK_MINUTES (20)
 	@bash tests/scripts/soak.sh
+
+# What fails prints SEED and ROUND, with which it is played again.
+soak-browsers: build ## let two browsers draw at random for SOAK_MINUTES (30) and compare all boards
+	@bash tests/scripts/soak-browsers.sh
 
 pictures: build ## take the pictures of the README again
 	@bash tests/scripts/setup.sh browser
