@@ -2,11 +2,13 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import http from "node:http";
 import { createRequire } from "node:module";
+import { connect } from "node:net";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { Browser } from "../harness/browser.mjs";
+import { freePort } from "../harness/ports.mjs";
 import { Roomkeeper } from "../harness/roomkeeper.mjs";
 import { until } from "../harness/until.mjs";
 
@@ -129,17 +131,49 @@ test("a code without a room shows that there is no such room, and what to do", a
   }
 });
 
-test("the small page fills in the room of its address, and says where there is none", async () => {
-  const { code } = await keeper.room();
+/** The gateway with the small page, which it serves where the web client was not built. */
+async function smallPage(t) {
   const folder = new URL("../../edge-gateway/static/", import.meta.url);
-  const ann = await browser.person(keeper, "Ann", { serviceWorkers: "block" });
-  ann.expected.push(/status of 404/);
-  // The gateway serves it where the web client was not built.
-  await ann.page.route(/\/(?:r\/[^/]+|app\.css|app\.js)$/, async (route) => {
-    const path = new URL(route.request().url()).pathname;
+  const types = { html: "text/html", css: "text/css", js: "text/javascript" };
+  const { port } = keeper.gateway;
+  const server = http.createServer(async ({ url, method, headers }, response) => {
+    const path = new URL(url, keeper.gateway.url).pathname;
     const file = path.startsWith("/r/") ? "index.html" : path.slice(1);
-    await route.fulfill({ path: fileURLToPath(new URL(file, folder)) });
+    if (["index.html", "app.css", "app.js"].includes(file)) {
+      response.setHeader("content-type", types[file.split(".")[1]]);
+      response.end(await readFile(new URL(file, folder)));
+      return;
+    }
+    const passed = http.request({ port, path: url, method, headers, agent: false }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    passed.on("error", () => response.destroy());
+    passed.end();
   });
+  server.on("upgrade", ({ url, rawHeaders }, socket) => {
+    const lines = rawHeaders.map((part, n) => part + (n % 2 === 0 ? ": " : "\r\n"));
+    const passed = connect(port, "127.0.0.1");
+    passed.write(`GET ${url} HTTP/1.1\r\n${lines.join("")}\r\n`);
+    for (const [one, other] of [[socket, passed], [passed, socket]]) {
+      one.pipe(other);
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  });
+  const own = await freePort();
+  await new Promise((resolve) => server.listen(own, "127.0.0.1", resolve));
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { gateway: { url: `http://127.0.0.1:${own}` } };
+}
+
+test("the small page fills in the room of its address, and says where there is none", async (t) => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(await smallPage(t), "Ann", { serviceWorkers: "block" });
+  ann.expected.push(/status of 404/);
   const { page } = ann;
   await ann.visit(`/r/${code}`);
   await page.getByText("Connected", { exact: true }).waitFor();
