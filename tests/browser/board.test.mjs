@@ -324,6 +324,45 @@ test("elements that cannot be drawn are left out of a board that is opened, and 
   await until("drawing goes on", async () => (await keeper.board(code)).length === 2);
 });
 
+/** What each type of element has at least. */
+const TYPES = {
+  rectangle: {}, ellipse: {}, embeddable: {}, image: { fileId: "f" }, frame: { name: "n" },
+  line: { points: [[0, 0], [60, 40]] }, arrow: { points: [[0, 0], [60, 40]] },
+  elbow: { type: "arrow", elbowed: true, points: [[0, 0], [30, 0], [30, 40], [60, 40]] },
+  freedraw: { points: [[0, 0], [30, 20], [60, 40]], pressures: [], simulatePressure: true },
+  text: { text: "hello", originalText: "hello", fontSize: 20, fontFamily: 5 },
+};
+const FIELDS = [
+  "x", "y", "width", "height", "angle", "strokeColor", "backgroundColor", "fillStyle", "strokeStyle", "strokeWidth",
+  "roughness", "opacity", "seed", "roundness", "groupIds", "frameId", "boundElements", "link", "locked", "isDeleted",
+  "updated", "customData", "index", "points", "pressures", "simulatePressure", "lastCommittedPoint", "startBinding",
+  "endBinding", "startArrowhead", "endArrowhead", "elbowed", "fixedSegments", "text", "originalText", "fontSize",
+  "fontFamily", "lineHeight", "textAlign", "verticalAlign", "containerId", "autoResize", "status", "scale", "crop", "name",
+];
+const VALUES = [null, "x", 0, -1, 1e300, true, [], {}, [null], [[1]], ["x"], { type: 9, value: -4 }, { elementId: "x" }];
+
+for (const [type, more] of Object.entries(TYPES)) {
+  test(`no value in any field of one kind of element takes a board down: ${type}`, async () => {
+    const { code, people: [ann] } = await room(["Ann"]);
+    const odd = FIELDS.flatMap((field, row) => VALUES.map((value, column) => shape(`${field} ${column}`, {
+      type, width: 60, height: 40, x: column * 90, y: row * 60, ...more, [field]: value,
+    })));
+    await ann.receives(code, odd);
+    await ann.page.locator(".notice", { hasText: "elements of this board cannot be shown" }).waitFor();
+    // Each is drawn, hit and selected.
+    const box = await ann.focusBoard();
+    await ann.page.keyboard.press("Shift+1");
+    for (let n = 0; n < 20; n += 1) {
+      await ann.page.mouse.move(box.x + 250 + (n % 5) * 120, box.y + 120 + Math.floor(n / 5) * 120);
+    }
+    await ann.page.keyboard.press("Control+a");
+    assert.ok((await ann.scene()).length > odd.length / 3);
+    await ann.page.keyboard.press("Escape");
+    await ann.rectangle(600, 400);
+    await until("drawing goes on", async () => (await keeper.board(code)).length === 1);
+  });
+}
+
 /**
  * A person in whose browser Excalidraw fails at every frame that is called so. With `isSly` it
  * does not fail where elements are tried out.

@@ -102,6 +102,8 @@ describe("showing", () => {
     ["frame", { name: {} }, "its name is not a text"],
     ["rectangle", { x: "12" }, "its x is not a place on the board"],
     ["rectangle", { width: 1e12 }, "its width is not a size that can be drawn"],
+    ["line", { roughness: 1e300 }, "its roughness is not a number that can be drawn with"],
+    ["rectangle", { scale: "x" }, "its scale is not two numbers"],
     ["rectangle", { boundElements: "x" }, "its boundElements is not a list of bound elements"],
     ["rectangle", { boundElements: [null] }, "its boundElements is not a list of bound elements"],
     ["rectangle", { groupIds: "x" }, "its groupIds is not a list of texts"],
@@ -121,6 +123,11 @@ describe("showing", () => {
       expect(fault(element(type, { ...empty, customData: [{}], points: null, name: null, text: null }))).toBeUndefined();
     }
     expect(shown(element("rectangle", { customData: { a: 1 }, later: "x" }))).toMatchObject({ customData: { a: 1 }, later: "x" });
+  });
+
+  test("a scale that says nothing is none, since Excalidraw looks at any", () => {
+    expect("scale" in shown(element("rectangle", { scale: null }))).toBe(false);
+    expect(shown(element("image", { scale: null }))["scale"]).toEqual([1, 1]);
   });
 
   test("a link that a browser would run is not shown as one", () => {

@@ -18,6 +18,9 @@ interface Form {
 /** Beyond this, sums of coordinates lose their fractions, and a view of the whole board shows nothing. */
 const FARTHEST = 1e8;
 
+/** What is drawn rougher, or with longer lines, reaches beyond any board. */
+const STRONGEST = 1000;
+
 /** Hatching a larger shape keeps a browser busy for seconds; Excalidraw's own bound for arrows is the same. */
 const LARGEST = 1e6;
 
@@ -33,6 +36,7 @@ const isPoint = (value: unknown): value is [number, number] =>
 const NUMBER = form("a number", isNumber);
 const PLACE = form("a place on the board", (value) => isNumber(value) && Math.abs(value) <= FARTHEST);
 const SIZE = form("a size that can be drawn", (value) => isNumber(value) && Math.abs(value) <= LARGEST);
+const STYLE = form("a number that can be drawn with", (value) => isNumber(value) && Math.abs(value) <= STRONGEST);
 const TEXT = form("a text", (value) => typeof value === "string");
 const TRUTH = form("true or false", (value) => typeof value === "boolean");
 const TEXTS = form("a list of texts", isListOf((value) => typeof value === "string"));
@@ -45,7 +49,7 @@ const ROUNDNESS = form("a kind of roundness", (value) =>
 const BOUND = form("a list of bound elements", isListOf((value) => isFields(value) && typeof value["id"] === "string"));
 const BINDING = form("a binding", (value) =>
   isFields(value) && typeof value["elementId"] === "string" &&
-  ["focus", "gap"].every((field) => isAbsent(value[field]) || isNumber(value[field])) &&
+  ["focus", "gap"].every((field) => isAbsent(value[field]) || SIZE.fits(value[field])) &&
   (isAbsent(value["fixedPoint"]) || isPoint(value["fixedPoint"])));
 const SEGMENTS = form("a list of segments", isListOf((value) =>
   isFields(value) && isNumber(value["index"]) && isPoint(value["start"]) && isPoint(value["end"])));
@@ -56,8 +60,10 @@ const CROP = form("a part of an image", (value) =>
 const OF_ALL: Readonly<Record<string, Form>> = {
   x: PLACE, y: PLACE, width: SIZE, height: SIZE, angle: NUMBER,
   strokeColor: TEXT, backgroundColor: TEXT, fillStyle: TEXT, strokeStyle: TEXT,
-  strokeWidth: NUMBER, roughness: NUMBER, opacity: NUMBER, seed: NUMBER, roundness: ROUNDNESS,
+  strokeWidth: STYLE, roughness: STYLE, opacity: NUMBER, seed: NUMBER, roundness: ROUNDNESS,
   groupIds: TEXTS, frameId: TEXT, boundElements: BOUND, link: TEXT, locked: TRUTH, isDeleted: TRUTH,
+  // Looked at in all elements that have it, although it is an image's.
+  scale: PAIR,
   // Of former versions.
   strokeSharpness: TEXT, boundElementIds: TEXTS,
 };
@@ -73,10 +79,10 @@ const OF_TYPE: Readonly<Record<string, Readonly<Record<string, Form>>>> = {
   line: LINEAR, arrow: LINEAR,
   freedraw: { points: POINTS, pressures: NUMBERS, simulatePressure: TRUTH },
   text: {
-    text: TEXT, originalText: TEXT, font: TEXT, fontSize: NUMBER, fontFamily: NUMBER, lineHeight: NUMBER,
+    text: TEXT, originalText: TEXT, font: TEXT, fontSize: STYLE, fontFamily: NUMBER, lineHeight: STYLE,
     textAlign: TEXT, verticalAlign: TEXT, containerId: TEXT, autoResize: TRUTH,
   },
-  image: { fileId: TEXT, status: TEXT, scale: PAIR, crop: CROP },
+  image: { fileId: TEXT, status: TEXT, crop: CROP },
   frame: { name: TEXT },
 };
 
@@ -143,6 +149,7 @@ function complete(element: WireElement): Judged {
   migrate(shown);
   fillIn(shown, DEFAULTS);
   fillIn(shown, TYPE_DEFAULTS[shown.type] ?? {});
+  if (isAbsent(shown["scale"])) delete shown["scale"];
   shown["link"] = safeLink(shown["link"]);
   if (shown.type !== "line" && shown.type !== "arrow") uprightSize(shown);
   switch (shown.type) {
