@@ -73,6 +73,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
   const view = useMemo(() => loadView(code), [code]);
   const keeper = useMemo(() => new ViewKeeper(code), [code]);
   const selected = useRef<string[]>([]);
+  const shownScene = useRef<ExcalidrawScene>(undefined);
 
   useEffect(() => {
     if (!api) return;
@@ -87,6 +88,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
     // Excalidraw makes a scene of its initial data some time after it has been mounted.
     const ready = () => {
       isReady = true;
+      shownScene.current = board;
       session.board.attach(board);
     };
     const stop = api.onChange((elements, { selectedElementIds }) => {
@@ -103,6 +105,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
     return () => {
       stop();
       board.stop();
+      shownScene.current = undefined;
       session.board.detach();
     };
   }, [api, guarded, session, view]);
@@ -139,9 +142,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
     }
   }
 
-  async function importFile(file: File) {
-    if (api) await addFile(file, api, session);
-  }
+  const add = (file: File) => addFile(file, () => shownScene.current, session);
 
   async function onDrop(event: DragEvent) {
     const files = [...event.dataTransfer.files];
@@ -150,7 +151,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
     event.preventDefault();
     event.stopPropagation();
     if (isClosed) return;
-    for (const file of files) await importFile(file);
+    for (const file of files) await add(file);
   }
 
   function onPasteFile(event: ClipboardEvent) {
@@ -213,7 +214,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
         hidden
         onChange={({ target }) => {
           const [file] = target.files ?? [];
-          if (file) void importFile(file);
+          if (file) void add(file);
           target.value = "";
         }}
       />

@@ -76,6 +76,28 @@ export class ExcalidrawScene implements Scene {
     if (isEmpty) look(this.#api, this.#api.getSceneElements(), false);
   }
 
+  /** What Excalidraw holds, with what was deleted. */
+  elements(): readonly WireElement[] {
+    return this.#local();
+  }
+
+  /** Shows elements as this person's own work, and where they are: they are sent, and can be undone. */
+  add(added: readonly WireElement[]): void {
+    const elements = new Map(this.#local().map((element) => [element.id, element]));
+    const edited = this.#edited();
+    for (const element of added) {
+      const mine = elements.get(element.id);
+      if (mine && (edited.has(element.id) || !wins(element, mine))) continue;
+      this.#moved.delete(element.id);
+      // The scene changes its elements in place.
+      elements.set(element.id, structuredClone(element) as Shown);
+    }
+    this.#around.showing(added);
+    this.#update([...elements.values()], CaptureUpdateAction.IMMEDIATELY);
+    const ids = new Set(added.map(({ id }) => id));
+    look(this.#api, this.#api.getSceneElements().filter(({ id }) => ids.has(id)), true);
+  }
+
   /** For what cannot be shown now, since this person is editing it. */
   mergeLater(elements: readonly WireElement[]): void {
     this.#mergeWithin(WHILE_EDITED, elements);
@@ -161,14 +183,18 @@ export class ExcalidrawScene implements Scene {
       if (shown) elements.set(element.id, shown);
       else elements.delete(element.id);
     }
-    const ordered = this.#inOrder([...elements.values()]);
-    this.#held = ordered.length;
-    this.#forgetAllBut(ordered);
     this.#around.showing(news);
     // Others' changes are not this person's to undo.
-    this.#api.updateScene({ elements: ordered, captureUpdate: CaptureUpdateAction.NEVER });
+    this.#update([...elements.values()], CaptureUpdateAction.NEVER);
     const [first] = faults;
     if (first !== undefined) this.#around.leftOut(faults.length, first);
+  }
+
+  #update(elements: readonly Shown[], captureUpdate: (typeof CaptureUpdateAction)[keyof typeof CaptureUpdateAction]): void {
+    const ordered = this.#inOrder(elements);
+    this.#held = ordered.length;
+    this.#forgetAllBut(ordered);
+    this.#api.updateScene({ elements: ordered, captureUpdate });
   }
 
   /** A new object that Excalidraw can draw, or nothing. */

@@ -1,19 +1,20 @@
 /** Adds the elements of a file to a board, for everybody, and says what became of them. */
 
-import { CaptureUpdateAction, loadFromBlob, reconcileElements } from "@excalidraw/excalidraw";
-import type { RemoteExcalidrawElement } from "@excalidraw/excalidraw/data/reconcile";
-import type { OrderedExcalidrawElement } from "@excalidraw/excalidraw/element/types";
-import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
+import { loadFromBlob } from "@excalidraw/excalidraw";
 
 import type { WireElement } from "../../protocol/payloads";
 import type { RoomSession } from "../../room/session";
 import { hasImage, NO_IMAGES } from "../arrival";
 import { count } from "../reasons";
+import type { ExcalidrawScene } from "../scene";
 import { wins } from "../sync";
 import { loadFonts, measureText } from "./measure";
 import { parseDrawing } from "./parse";
 import { type Plan, plan, raised } from "./plan";
 import { inWords } from "./report";
+
+/** The scene, as long as the board is open: it may be closed and opened anew while an import waits. */
+type OpenScene = () => ExcalidrawScene | undefined;
 
 /** Somebody may delete again what an import brings back; that often, it is tried anew. */
 const ROUNDS = 3;
@@ -25,7 +26,7 @@ const PATIENCE = 2000;
  * Puts what a file holds on the board. Resolves when it is shown here. What became of it is
  * told once the server has answered.
  */
-export async function addFile(file: File, api: ExcalidrawImperativeAPI, session: RoomSession): Promise<void> {
+export async function addFile(file: File, scene: OpenScene, session: RoomSession): Promise<void> {
   const raws = await read(file);
   if (!raws) {
     session.notify(hasImage([file]) ? NO_IMAGES : `${file.name} is not an Excalidraw drawing.`);
@@ -36,16 +37,18 @@ export async function addFile(file: File, api: ExcalidrawImperativeAPI, session:
   }, PATIENCE);
   // What is on the board decides what is new.
   const isEntered = await session.entered();
-  await loadFonts(raws);
   clearTimeout(waiting);
   if (!isEntered) return;
-  const planned = plan(raws, boardOf(api, session), measureText);
-  const settled = session.settled(planned.changed);
-  show(api, planned.changed);
-  if (planned.changed.length > 0) {
-    api.scrollToContent(planned.changed as unknown as OrderedExcalidrawElement[], { animate: true });
+  await loadFonts(raws);
+  const open = scene();
+  if (!open) {
+    session.notify(`The board is not open, so ${file.name} was not added.`);
+    return;
   }
-  void follow(file.name, planned, settled, api, session);
+  const planned = plan(raws, boardOf(open, session), measureText, open.elements());
+  const settled = session.settled(planned.changed);
+  if (planned.changed.length > 0) open.add(planned.changed);
+  void follow(file.name, planned, settled, scene, session);
 }
 
 /** The elements of a file; of an image, those that Excalidraw has hidden in it. */
@@ -59,23 +62,14 @@ async function read(file: File): Promise<readonly unknown[] | undefined> {
 }
 
 /** All that is known of the board, tombstones among it, and what is only on the screen yet. */
-function boardOf(api: ExcalidrawImperativeAPI, session: RoomSession): Map<string, WireElement> {
+function boardOf(scene: ExcalidrawScene, session: RoomSession): Map<string, WireElement> {
   const board = session.board.known();
-  for (const element of api.getSceneElementsIncludingDeleted() as unknown as WireElement[]) {
+  for (const element of scene.elements()) {
     const known = board.get(element.id);
+    // The scene changes its elements in place.
     if (!known || wins(element, known)) board.set(element.id, structuredClone(element));
   }
   return board;
-}
-
-/** Shows elements as this person's own work: they are sent, and can be undone. */
-function show(api: ExcalidrawImperativeAPI, changed: readonly WireElement[]): void {
-  if (changed.length === 0) return;
-  const local = api.getSceneElementsIncludingDeleted() as readonly OrderedExcalidrawElement[];
-  // The scene changes its elements in place, and ours may have to be raised.
-  const remote = structuredClone(changed) as unknown as RemoteExcalidrawElement[];
-  const elements = reconcileElements(local, remote, api.getAppState());
-  api.updateScene({ elements, captureUpdate: CaptureUpdateAction.IMMEDIATELY });
 }
 
 /** Waits for the server, raises what a tombstone beat that this page did not know, and reports. */
@@ -83,7 +77,7 @@ async function follow(
   file: string,
   planned: Plan,
   first: ReturnType<RoomSession["settled"]>,
-  api: ExcalidrawImperativeAPI,
+  scene: OpenScene,
   session: RoomSession,
 ): Promise<void> {
   const waiting = setTimeout(() => {
@@ -104,8 +98,13 @@ async function follow(
       else again.push(raised(element, fate.winner));
     }
     if (again.length === 0) break;
+    const open = scene();
+    if (!open) {
+      for (const _ of again) count(left, "the board was closed");
+      break;
+    }
     settled = session.settled(again);
-    show(api, again);
+    open.add(again);
   }
   clearTimeout(waiting);
   session.notify(inWords({ file, total: planned.total, accepted, left, dropped: planned.dropped }));

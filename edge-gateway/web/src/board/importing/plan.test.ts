@@ -201,6 +201,8 @@ describe("order, versions and sizes", () => {
     const indices = changed.map(({ index }) => index as string);
     expect([...indices].sort()).toEqual(indices);
     expect(indices[0]! > "b05").toBe(true);
+    const shown = [{ ...shape("deleted"), index: "b07", isDeleted: true }] as unknown as WireElement[];
+    expect(plan([shape("x")], board, measure, shown).changed[0]!["index"]).toBe("b08");
   });
 
   test("equal version and nonce mean equal content: what was repaired has another nonce", () => {

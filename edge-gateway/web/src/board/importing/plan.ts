@@ -44,8 +44,17 @@ interface Newcomer extends Repaired {
   held: WireElement | undefined;
 }
 
-/** Plans what becomes of the elements of a file on a board, which is given by id with its tombstones. */
-export function plan(raws: readonly unknown[], board: ReadonlyMap<string, WireElement>, measure: Measure): Plan {
+/**
+ * Plans what becomes of the elements of a file on a board, which is given by id with its
+ * tombstones. What is new goes above all that is on it, and above what is `shown`, since
+ * an element may be shown under another index than its own.
+ */
+export function plan(
+  raws: readonly unknown[],
+  board: ReadonlyMap<string, WireElement>,
+  measure: Measure,
+  shown: readonly WireElement[] = [],
+): Plan {
   const left = new Map<string, number>();
   const dropped = new Map<string, number>();
   const repaired: Repaired[] = [];
@@ -64,7 +73,7 @@ export function plan(raws: readonly unknown[], board: ReadonlyMap<string, WireEl
   for (const one of newcomers) refer(one, named.ids, groups, kept, board);
   bindTexts(newcomers, kept);
   place(newcomers.filter(({ isMeasured }) => isMeasured).map(({ element }) => element), kept, measure);
-  stack(newcomers, board);
+  stack(newcomers, [...board.values(), ...shown]);
 
   const changed = newcomers.map(versioned).filter((element): element is WireElement => element !== undefined);
   return { changed, known: newcomers.length - changed.length, total: newcomers.length + sum(left), left, dropped };
@@ -221,11 +230,9 @@ function bindTexts(newcomers: readonly Newcomer[], kept: ReadonlyMap<string, Wir
  * What is on the board keeps its place. All else goes on top, in the order of the file: the
  * indices of another board mean nothing here.
  */
-function stack(newcomers: readonly Newcomer[], board: ReadonlyMap<string, WireElement>): void {
+function stack(newcomers: readonly Newcomer[], below: readonly WireElement[]): void {
   let top: string | undefined;
-  for (const { index, isDeleted } of board.values()) {
-    if (!isDeleted && isIndex(index) && (top === undefined || index > top)) top = index;
-  }
+  for (const { index } of below) if (isIndex(index) && (top === undefined || index > top)) top = index;
   const onTop = newcomers.filter(({ held }) => !held || held.isDeleted || !isIndex(held["index"]));
   const indices = indicesAfter(top, onTop.length);
   for (const { element, held } of newcomers) if (held && isIndex(held["index"])) element["index"] = held["index"];
