@@ -99,6 +99,7 @@ pub async fn run(
         repository.clone(),
         mailboxes,
         history.kept,
+        history.shown_on_join(),
         draining.clone(),
     );
     let rooms = Rooms::new(repository.clone(), history);

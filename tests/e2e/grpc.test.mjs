@@ -169,6 +169,22 @@ test("watching without a position begins now, and with one continues there", asy
   assert.equal(caughtUp.reset, false);
 });
 
+test("a reset says how many of its messages a joiner is shown", async (t) => {
+  const few = await Roomkeeper.start({ serviceEnv: { HISTORY_LIMIT: "3" } });
+  const { code } = await few.room();
+  const member = await few.joined(code);
+  for (let n = 0; n < 5; n += 1) await member.say(code, `${n}`);
+  const { epoch, revision } = member.positions.get(code);
+  for (const [after, reset] of [[{ epoch, revision: revision * 2 }, true], [{ epoch, revision }, false]]) {
+    const stream = new Stream(few.service.address, "WatchRoom", { roomCode: code, after });
+    t.after(() => stream.close());
+    const { caughtUp } = await stream.frame((frame) => frame.caughtUp);
+    assert.equal(caughtUp.reset, reset);
+    assert.equal(caughtUp.messages.length, 5);
+    assert.equal(caughtUp.historyLimit, reset ? 3 : 0);
+  }
+});
+
 test("a watch of no room is not found", async () => {
   await refused("WatchRoom", { roomCode: "000001" }, "not_found", "ErrorInfo");
   await refused("WatchRoom", { roomCode: "x" }, "invalid_argument");

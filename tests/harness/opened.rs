@@ -53,7 +53,7 @@ impl Opened {
             mailboxes.clone(),
             stop.clone(),
         )));
-        let hub = Hub::new(rooms.clone(), mailboxes, 100, stop.child_token());
+        let hub = Hub::new(rooms.clone(), mailboxes, 100, 50, stop.child_token());
         tokio::spawn(hub.clone().compare());
         let mut available = rooms.availability();
         crate::soon("a connection", available.wait_for(|&up| up))

@@ -93,7 +93,7 @@ impl AnyStore {
         stop: CancellationToken,
     ) -> Self {
         let draining = stop.child_token();
-        let hub = Hub::new(rooms.clone(), mailboxes, 100, draining.clone());
+        let hub = Hub::new(rooms.clone(), mailboxes, 100, 50, draining.clone());
         tokio::spawn(hub.clone().compare());
         Self {
             rooms,

@@ -87,19 +87,23 @@ pub struct Hub {
     pub(super) repository: Arc<dyn RoomRepository>,
     pub(crate) draining: CancellationToken,
     pub(super) catch_ups: Arc<CatchUps>,
+    pub(super) history_limit: u32,
     mailboxes: Arc<Mailboxes>,
 }
 
 impl Hub {
     /// A hub over this store, which delivers to these mailboxes. Catching up
-    /// gives at most `message_limit` messages. All watches end with `draining`.
+    /// gives at most `message_limit` messages; a member who joins is shown the newest
+    /// `history_limit`. All watches end with `draining`.
     pub fn new(
         repository: Arc<dyn RoomRepository>,
         mailboxes: Arc<Mailboxes>,
         message_limit: usize,
+        history_limit: usize,
         draining: CancellationToken,
     ) -> Self {
         Self {
+            history_limit: u32::try_from(history_limit).unwrap_or(u32::MAX),
             catch_ups: Arc::new(CatchUps::new(repository.clone(), message_limit)),
             repository,
             draining,

@@ -124,6 +124,11 @@ impl Watch {
         }
     }
 
+    /// How many messages a member who joins this room is shown.
+    pub(crate) fn history_limit(&self) -> u32 {
+        self.hub.history_limit
+    }
+
     /// Reads a catch-up only where there is a place for it, which it keeps until
     /// the next frame is asked for.
     pub(crate) fn catch_up_within(&mut self, places: Arc<Semaphore>) {

@@ -213,7 +213,7 @@ pub(super) fn whiteboard(catch_up: &CatchUp) -> proto::GetWhiteboardResponse {
     }
 }
 
-fn caught_up(catch_up: &CatchUp, authors: &[feed::Author]) -> proto::CaughtUp {
+fn caught_up(catch_up: &CatchUp, authors: &[feed::Author], history_limit: u32) -> proto::CaughtUp {
     let code = catch_up.room.code;
     proto::CaughtUp {
         position: Some(position(catch_up.room.position)),
@@ -230,6 +230,7 @@ fn caught_up(catch_up: &CatchUp, authors: &[feed::Author]) -> proto::CaughtUp {
                 session_id: SessionId::as_named(&author.session_id).to_owned(),
             })
             .collect(),
+        history_limit: if catch_up.reset { history_limit } else { 0 },
     }
 }
 
@@ -301,11 +302,12 @@ pub(super) enum FrameKind {
     Closed(proto::Closed),
 }
 
-/// `None` for a frame that no reader is handed.
-pub(super) fn frame(code: RoomCode, frame: &feed::Frame) -> Option<FrameKind> {
+/// `None` for a frame that no reader is handed. A member who joins is shown the newest
+/// `history_limit` messages.
+pub(super) fn frame(code: RoomCode, frame: &feed::Frame, history_limit: u32) -> Option<FrameKind> {
     Some(match frame {
         feed::Frame::CaughtUp(catch_up, authors) => {
-            FrameKind::CaughtUp(caught_up(catch_up, authors))
+            FrameKind::CaughtUp(caught_up(catch_up, authors, history_limit))
         }
         feed::Frame::Event(happened) => FrameKind::Event(event(code, happened)?),
         feed::Frame::Closed(reason) => {

@@ -17,5 +17,5 @@ pub(crate) fn frame(
     code: crate::domain::RoomCode,
     frame: crate::feed::Frame,
 ) -> Option<roomkeeper_proto::v1::WatchRoomsResponse> {
-    convert::frame(code, &frame).map(|frame| frame.of_watch(1))
+    convert::frame(code, &frame, 50).map(|frame| frame.of_watch(1))
 }

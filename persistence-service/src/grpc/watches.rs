@@ -83,7 +83,7 @@ pub(super) async fn watch_room(
                     Some(frame) => frame,
                     None => watch.next().await?,
                 };
-                if let Some(frame) = convert::frame(code, &frame) {
+                if let Some(frame) = convert::frame(code, &frame, watch.history_limit()) {
                     return Some((Ok(frame.into()), (watch, None)));
                 }
             }
@@ -277,7 +277,7 @@ impl Watches {
 async fn hand_over(mut watch: Watch, code: RoomCode, id: u64, outlet: Outlet) -> u64 {
     watch.catch_up_within(outlet.catch_ups.clone());
     while let Some(frame) = watch.next().await {
-        let Some(frame) = convert::frame(code, &frame) else {
+        let Some(frame) = convert::frame(code, &frame, watch.history_limit()) else {
             continue;
         };
         if outlet.send(frame.of_watch(id)).await.is_err() {

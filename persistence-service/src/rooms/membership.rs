@@ -15,7 +15,7 @@ impl Rooms {
         after: Option<Position>,
     ) -> Result<CatchUp, RoomError> {
         let (since, message_limit) = match after {
-            None => (Since::Arrival, self.history.on_join.min(self.history.kept)),
+            None => (Since::Arrival, self.history.shown_on_join()),
             Some(position) => (Since::Position(position), self.history.kept),
         };
         let join = Join {

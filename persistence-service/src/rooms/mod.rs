@@ -25,6 +25,13 @@ pub struct HistoryLimits {
     pub on_join: usize,
 }
 
+impl HistoryLimits {
+    /// How many messages a member who joins is shown: no more than are kept.
+    pub fn shown_on_join(&self) -> usize {
+        self.on_join.min(self.kept)
+    }
+}
+
 /// Serves calls on rooms.
 #[derive(Clone, Debug)]
 pub struct Rooms {
