@@ -266,6 +266,200 @@ test("a full client that draws before it has read another's update gets both str
   assert.deepEqual(ids(here.received("whiteboard-update").at(-1).elements), ["theirs", "mine"]);
 });
 
+/** Draws one element `count` times in a second, `draw(version)` at a time. */
+async function stroke(count, draw) {
+  const began = performance.now();
+  for (let version = 1; version <= count; version += 1) {
+    const due = began + (version - 1) * (1000 / count);
+    await until("the next point", () => performance.now() >= due);
+    draw(version);
+  }
+}
+
+for (const echoes of [false, true]) {
+  const who = echoes ? "a full client that echoes each board with its whole scene" : "a full client";
+  test(`${who} is sent no board while it draws, and one after it has stopped`, async () => {
+    const { code } = await keeper.room();
+    const a = await keeper.joined(code);
+    const b = await keeper.joined(code);
+    // As existing clients do: a board replaces the scene, and each event of the editor, the
+    // replacement among them, sends the whole scene.
+    const scene = new Map();
+    const send = () => b.tell("whiteboard-change", { roomId: code, elements: [...scene.values()] });
+    const boards = [];
+    b.socket.on("whiteboard-update", ({ elements }) => {
+      boards.push({ at: performance.now(), elements });
+      scene.clear();
+      for (const one of elements) scene.set(one.id, one);
+      if (echoes) send();
+    });
+    await a.draw(code, [element("a")]);
+    await until("b is sent a's stroke", () => boards.length === 1);
+    const first = performance.now();
+    await until("400 ms have passed", () => performance.now() >= first + 400);
+
+    boards.length = 0;
+    let last = 0;
+    let stored = 0;
+    await stroke(60, (version) => {
+      scene.set("b", element("b", version));
+      last = performance.now();
+      const elements = echoes ? [...scene.values()] : [element("b", version)];
+      b.socket.emit("whiteboard-change", { roomId: code, elements }, () => {
+        stored = performance.now();
+      });
+    });
+    assert.deepEqual(boards, [], "none while it draws");
+    await until("b is sent the board", () => boards.length > 0);
+    const [{ at, elements }] = boards;
+    // On a slow disk the last change is stored late.
+    assert.ok(at >= last + 280, `${at - last} ms after its last change`);
+    assert.ok(at <= Math.max(last + 600, stored + 300), `${at - last} ms after its last change`);
+    assert.deepEqual(elements, [element("a"), element("b", 60)]);
+    // Whatever would follow is due by then.
+    await until("a second has passed", () => performance.now() >= at + 1_000);
+    assert.equal(boards.length, 1);
+  });
+}
+
+test("a pointer holds the board as a stroke does", async () => {
+  const { code } = await keeper.room();
+  const other = await keeper.joined(code, { sync: "delta" });
+  const full = await keeper.joined(code);
+  let came;
+  full.socket.on("whiteboard-update", () => { came ??= performance.now(); });
+  // The ack says that the pointer has arrived.
+  const sent = performance.now();
+  await full.ask("whiteboard-pointer", { roomId: code, x: 1, y: 2 });
+  await other.draw(code, [element("a")]);
+  await until("the board has come", () => came);
+  assert.ok(came >= sent + 300, `${came - sent} ms`);
+});
+
+test("two full clients that draw at once keep every stroke in their scenes", async () => {
+  const { code } = await keeper.room();
+  const members = await Promise.all([0, 1].map(() => keeper.joined(code)));
+  const scenes = members.map(() => new Map());
+  let cut = 0;
+  members.forEach(({ socket }, m) => socket.on("whiteboard-update", ({ elements }) => {
+    const next = new Map(elements.map((one) => [one.id, one]));
+    for (const [id, one] of scenes[m]) {
+      if (id.startsWith(`${m}-`) && !(next.get(id)?.version >= one.version)) cut += 1;
+    }
+    scenes[m] = next;
+    socket.emit("whiteboard-change", { roomId: code, elements: [...next.values()] });
+  }));
+  for (let n = 0; n < 2; n += 1) {
+    await Promise.all(members.map(({ socket }, m) => stroke(30, (version) => {
+      scenes[m].set(`${m}-${n}`, element(`${m}-${n}`, version));
+      socket.emit("whiteboard-change", { roomId: code, elements: [...scenes[m].values()] });
+    })));
+  }
+  assert.equal(cut, 0, "no board takes a stroke back");
+  for (const [m] of members.entries()) {
+    await until(`scene ${m} holds all`, () => [0, 1].every((one) => [0, 1].every((n) =>
+      scenes[m].get(`${one}-${n}`)?.version === 30)));
+  }
+});
+
+test("an empty scene of a full client is answered with the board, once a second", async () => {
+  const { code } = await keeper.room();
+  const drawer = await keeper.joined(code, { sync: "delta" });
+  const full = await keeper.joined(code);
+  const nothing = { accepted: 0, rejected: 0, revision: undefined };
+  const ask = async (member) => {
+    const { accepted, rejected, revision } = await member.draw(code, []);
+    assert.deepEqual({ accepted, rejected, revision }, nothing);
+  };
+  await ask(full);
+  await drawer.draw(code, [element("a")]);
+  // The empty board was no answer, so this one is the stroke.
+  await full.next("whiteboard-update");
+  const asked = performance.now();
+  await ask(full);
+  assert.deepEqual((await full.next("whiteboard-update")).elements, [element("a")]);
+  for (let n = 0; n < 5; n += 1) await ask(full);
+  await ask(drawer);
+  await full.say(code, "after it");
+  await full.next("chat:message");
+  if (performance.now() < asked + 1_000) {
+    assert.equal(full.received("whiteboard-update").length, 2);
+  }
+  assert.equal(drawer.received("whiteboard-update").length, 0);
+  await until("a second has passed", () => performance.now() >= asked + 1_100);
+  await ask(full);
+  await full.next("whiteboard-update");
+});
+
+test("a small board is sent at once, and at most 60 times a second", async () => {
+  const { code } = await keeper.room();
+  const drawer = await keeper.joined(code, { sync: "delta" });
+  const viewer = await keeper.joined(code);
+  const began = performance.now();
+  for (let version = 1; performance.now() < began + 1_000; version += 1) {
+    await drawer.draw(code, [element("a", version)]);
+  }
+  const { version } = (await keeper.board(code))[0];
+  await viewer.next("whiteboard-update", ({ elements }) => elements[0].version === version);
+  const seconds = (performance.now() - began) / 1_000;
+  const boards = viewer.received("whiteboard-update").length;
+  assert.ok(boards <= 60 * seconds + 1, `${boards} in ${seconds} s`);
+  assert.ok(boards > 15, `${boards} in ${seconds} s`);
+});
+
+test("a large board is sent no faster than 4 MiB a second", async () => {
+  const { code } = await keeper.room();
+  const drawer = await keeper.joined(code, { sync: "delta" });
+  for (const id of ["a", "b", "c"]) {
+    await drawer.draw(code, [element(id, 1, { customData: { x: "x".repeat(700 << 10) } })]);
+  }
+  const viewer = await keeper.joined(code);
+  const began = performance.now();
+  for (let version = 1; performance.now() < began + 2_000; version += 1) {
+    await drawer.draw(code, [element("small", version)]);
+  }
+  const seconds = (performance.now() - began) / 1_000;
+  const boards = viewer.received("whiteboard-update").length;
+  // One is sent at the very beginning; two of 2.1 MB fit into 4 MiB barely not.
+  assert.ok(boards <= Math.ceil(2 * seconds), `${boards} in ${seconds} s`);
+  assert.ok(boards >= 1);
+});
+
+test("what equals the board is not sent to the service again, tombstones too", async () => {
+  const { code } = await keeper.room();
+  const drawer = await keeper.joined(code);
+  await drawer.draw(code, [element("a"), element("b"), element("gone")]);
+  await drawer.draw(code, [element("gone", 2, { isDeleted: true })]);
+  const full = await keeper.joined(code);
+  const scene = [element("a"), element("b"), element("gone", 2, { isDeleted: true })];
+  // Each change that the service is asked to merge leaves a record of its request.
+  const requests = async () => (await keeper.redis?.keysOf(code) ?? [])
+    .filter((key) => key.includes(":request:")).length;
+  const before = await requests();
+  // A tombstone that is older than the gateway's board is asked for once.
+  for (let n = 0; n < 5; n += 1) {
+    const { accepted, rejected } = await full.draw(code, scene);
+    assert.deepEqual({ accepted, rejected }, { accepted: 0, rejected: 0 });
+  }
+  const { accepted, revision } = await full.draw(code, [...scene, element("c")]);
+  assert.equal(accepted, 1);
+  assert.ok(revision > 0);
+  const asked = (await requests()) - before;
+  assert.ok(asked <= 2, `the service was asked to merge ${asked} of 6 changes`);
+  // The rules for whole changes still hold.
+  const twice = await full.ask("whiteboard-change", { roomId: code, elements: [element("a"), element("a")] });
+  assert.equal(twice.code, "INVALID_ARGUMENT");
+  const requestId = randomUUID();
+  await full.draw(code, [element("a"), element("d")], { requestId });
+  const again = await full.draw(code, [element("a"), element("d")], { requestId });
+  assert.equal(again.duplicate, true, "the same request, although the board holds all of it");
+  const other = await full.ask("whiteboard-change", { roomId: code, elements: [element("d")], requestId });
+  assert.equal(other.code, "INVALID_ARGUMENT", "the same request with other content");
+  await full.leave(code);
+  const left = await full.ask("whiteboard-change", { roomId: code, elements: scene });
+  assert.equal(left.code, "NOT_JOINED");
+});
+
 test("sending the whole scene again is no change and causes no event", async () => {
   const { code } = await keeper.room();
   const drawer = await keeper.joined(code, { sync: "delta" });

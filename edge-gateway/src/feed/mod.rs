@@ -11,10 +11,13 @@ mod registry;
 mod ring;
 mod stream;
 pub(crate) mod translate;
+mod unread;
 
-pub(crate) use live::{Joiner, Refusal};
+pub(crate) use board::Stamp;
+pub(crate) use live::{ChangeAnswer, Joiner, NewChange, Refusal};
 pub(crate) use pump::{JoinRequest, PumpHandle};
 pub(crate) use registry::Registry;
+pub(crate) use unread::{Unread, UnreadEvent};
 
 /// How a socket wants to hear of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Joiner, MemberKey, Refusal,
+    ChangeAnswer, Joiner, MemberKey, NewChange, Refusal,
     live::{LiveRoom, Now, Output, Rewatch},
     stream::{Streams, Watching},
 };
@@ -48,11 +48,10 @@ pub(super) enum Command {
     /// Answer a join that waits: its time is over.
     GiveUp(MemberKey),
     Leave(MemberKey, oneshot::Sender<()>),
-    ChangeEnded {
-        key: MemberKey,
-        lost: bool,
-        event_at: Option<u64>,
-    },
+    /// Answer which elements of a full member's change the service has to see.
+    ChangeCame(MemberKey, NewChange, oneshot::Sender<Option<Vec<bool>>>),
+    ChangeEnded(MemberKey, Option<ChangeAnswer>),
+    Pointed(MemberKey),
 }
 
 /// A joiner with what it is to be told by.
@@ -144,18 +143,27 @@ impl PumpHandle {
         }
     }
 
-    /// Says that a board change of a socket has been answered; see
+    /// Says that a change of a full member has arrived. Returns which of its elements the
+    /// service has to see; `None` where the room cannot say.
+    pub(crate) async fn change_came(&self, key: MemberKey, change: NewChange) -> Option<Vec<bool>> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::ChangeCame(key, change, sender);
+        // A pump that has ended knows no board.
+        self.commands.send(command).await.ok()?;
+        receiver.await.ok()?
+    }
+
+    /// Says that a change of a full member has been answered; see
     /// [`LiveRoom::change_ended`].
-    pub(crate) async fn change_ended(&self, key: MemberKey, lost: bool, event_at: Option<u64>) {
+    pub(crate) async fn change_ended(&self, key: MemberKey, answer: Option<ChangeAnswer>) {
         // A pump that has ended has nobody to show the board to.
-        let _ = self
-            .commands
-            .send(Command::ChangeEnded {
-                key,
-                lost,
-                event_at,
-            })
-            .await;
+        let _ = self.commands.send(Command::ChangeEnded(key, answer)).await;
+    }
+
+    /// Says that a full member has sent a pointer.
+    pub(crate) async fn pointed(&self, key: MemberKey) {
+        // The same.
+        let _ = self.commands.send(Command::Pointed(key)).await;
     }
 
     /// Whether the room is over.
@@ -258,13 +266,12 @@ impl Pump {
                 // Whoever asked may have gone.
                 let _ = answer.send(());
             }
-            Command::ChangeEnded {
-                key,
-                lost,
-                event_at,
-            } => {
-                self.live.change_ended(now(), key, lost, event_at);
+            Command::ChangeCame(key, change, answer) => {
+                // The socket may have given up.
+                let _ = answer.send(self.live.change_came(now(), key, change));
             }
+            Command::ChangeEnded(key, answer) => self.live.change_ended(now(), key, answer),
+            Command::Pointed(key) => self.live.pointed(now(), key),
         }
     }
 

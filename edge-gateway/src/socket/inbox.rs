@@ -7,10 +7,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use socketioxide::{
@@ -30,7 +27,10 @@ use super::{
     outbox::{Outbox, Reply, Way},
     payload::{self, ClientEvent},
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    feed::{Unread, UnreadEvent},
+};
 
 /// How many events of a socket may be outstanding, the one being served counted.
 const MAX_EVENTS: usize = 256;
@@ -88,6 +88,8 @@ pub(crate) struct Work {
     pub(crate) received: Instant,
     /// When the time for its answer begins: as it came, or when its wait for a join ended.
     pub(crate) served_from: Instant,
+    /// Counts a change or a pointer until somebody has looked at it.
+    pub(crate) unread: Option<UnreadEvent>,
     _slot: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -103,7 +105,7 @@ pub(crate) struct Inbox {
     some: Notify,
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    drawing: Arc<AtomicUsize>,
+    unread: Unread,
     way: Arc<Way>,
 }
 
@@ -121,7 +123,7 @@ impl Inbox {
             some: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_EVENTS)),
             bytes: Arc::new(Semaphore::new(MAX_BYTES / BYTES_UNIT)),
-            drawing: Arc::default(),
+            unread: Unread::default(),
             way,
         }
     }
@@ -135,9 +137,9 @@ impl Inbox {
         self.way.clone()
     }
 
-    /// How many board changes have arrived and are not answered.
-    pub(crate) fn drawing(&self) -> Arc<AtomicUsize> {
-        self.drawing.clone()
+    /// How many changes and pointers have arrived and wait to be looked at.
+    pub(crate) fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     /// Queues an event, or refuses it at once.
@@ -164,6 +166,7 @@ impl Inbox {
             return refuse(&outbox, &reply, event, looked_at, &Error::rate_limited());
         };
         let received = Instant::now();
+        let may_be_drawing = matches!(event, ClientEvent::WhiteboardChange | ClientEvent::Pointer);
         let work = Work {
             event,
             text,
@@ -171,6 +174,7 @@ impl Inbox {
             reply,
             received,
             served_from: received,
+            unread: may_be_drawing.then(|| self.unread.count(received)),
             _slot: slot,
             _bytes: bytes,
         };
@@ -178,9 +182,6 @@ impl Inbox {
         let mut queue = self.queue();
         if queue.is_closed {
             return debug!("an event came for a session that has ended");
-        }
-        if event == ClientEvent::WhiteboardChange {
-            self.drawing.fetch_add(1, Ordering::Relaxed);
         }
         queue.works.push_back(Box::new(work));
         self.some.notify_one();

@@ -170,7 +170,7 @@ async fn ask(
         session_id: coming.session_id.as_ref().to_owned(),
         sync: join.sync,
         resumes: join.after.is_some(),
-        drawing: session.drawing.clone(),
+        unread: session.unread.clone(),
         snapshot,
         position,
         board,

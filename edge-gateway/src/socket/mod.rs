@@ -45,7 +45,12 @@ use pace::Pace;
 use payload::ClientEvent;
 use session::Session;
 
-use crate::{error::Error, feed::Registry, persistence::Persistence, values::RoomCode};
+use crate::{
+    error::Error,
+    feed::{Registry, UnreadEvent},
+    persistence::Persistence,
+    values::RoomCode,
+};
 
 /// Serves one event.
 async fn dispatch(
@@ -54,12 +59,13 @@ async fn dispatch(
     text: &str,
     reply: &Reply,
     answer_by: Instant,
+    unread: Option<UnreadEvent>,
 ) -> Result<(), Error> {
     match event {
         ClientEvent::Join => membership::join(session, text, reply, answer_by).await,
         ClientEvent::Leave => membership::leave(session, text, reply, answer_by).await,
         ClientEvent::ChatMessage => chat::message(session, text, reply).await,
-        ClientEvent::WhiteboardChange => whiteboard::change(session, text, reply).await,
+        ClientEvent::WhiteboardChange => whiteboard::change(session, text, reply, unread).await,
         ClientEvent::Typing | ClientEvent::StopTyping | ClientEvent::Pointer => {
             signals::signal(session, event, text, reply).await
         }
@@ -190,7 +196,7 @@ impl Gateway {
             id: format!("{}:{}:{key}", self.instance, socket.id),
             begun: 0,
             key,
-            drawing: inbox.drawing(),
+            unread: inbox.unread(),
             outbox: Outbox::new(socket, inbox.way()),
             gateway: self.clone(),
             rooms: HashMap::new(),

@@ -1,12 +1,6 @@
 //! One socket: who it is in which room, and its events served one after another.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +17,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    feed::{MemberKey, PumpHandle, Sync},
+    feed::{MemberKey, PumpHandle, Sync, Unread, UnreadEvent},
     values::RoomCode,
 };
 
@@ -61,7 +55,8 @@ pub(super) struct Session {
     /// What the pumps know it by.
     pub(super) key: MemberKey,
     pub(super) outbox: Outbox,
-    pub(super) drawing: Arc<AtomicUsize>,
+    /// Its changes and pointers that have arrived and that nobody has looked at.
+    pub(super) unread: Unread,
     /// Boxed, because a map makes place for several at once, and most sockets are in one.
     pub(super) rooms: HashMap<RoomCode, Box<Membership>>,
 }
@@ -140,29 +135,31 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, work: Box<Work>) {
+    async fn serve(&mut self, mut work: Box<Work>) {
+        let unread = work.unread.take();
         let served = if work.has_binary {
             Err(Error::invalid("payload", "must have no binary attachments"))
         } else {
-            self.serve_in_time(&work).await
+            self.serve_in_time(&work, unread).await
         };
         if let Err(error) = served {
             refuse(&self.outbox, &work.reply, work.event, &work.text, &error);
-        }
-        if work.event == ClientEvent::WhiteboardChange {
-            self.drawing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Serves an event within the time in which it is to be answered, the wait for those
     /// before it counted: while the store hangs, each of them takes all of its time.
-    async fn serve_in_time(&mut self, work: &Work) -> Result<(), Error> {
+    async fn serve_in_time(
+        &mut self,
+        work: &Work,
+        unread: Option<UnreadEvent>,
+    ) -> Result<(), Error> {
         let answer_by = work.served_from + ANSWER_WITHIN;
         if Instant::now() >= answer_by {
             // It was never sent, so nothing was stored.
             return Err(Error::StoreUnavailable);
         }
-        let serving = dispatch(self, work.event, &work.text, &work.reply, answer_by);
+        let serving = dispatch(self, work.event, &work.text, &work.reply, answer_by, unread);
         match work.event {
             // Given up half-way these would leave a member behind whom nobody knows; they
             // keep to the time themselves.

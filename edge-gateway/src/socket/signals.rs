@@ -7,7 +7,7 @@ use super::{
     payload::{self, ClientEvent, Signal},
     session::Session,
 };
-use crate::error::Error;
+use crate::{error::Error, feed::Sync};
 
 /// Tells the others.
 pub(super) async fn signal(
@@ -18,6 +18,9 @@ pub(super) async fn signal(
 ) -> Result<(), Error> {
     let Signal { claim, rest } = Signal::parse(event, text)?;
     let member = session.member(&claim)?;
+    if event == ClientEvent::Pointer && member.sync == Sync::Full {
+        member.pump.pointed(session.key).await;
+    }
     let kind = payload::signal::kind_of(event).ok_or(Error::Internal)?;
     let request = proto::SendSignalRequest {
         room_code: claim.room.as_str().to_owned(),

@@ -1,20 +1,36 @@
 //! `whiteboard-change`.
 
-use std::sync::atomic::Ordering;
-
 use roomkeeper_proto::v1 as proto;
+use tracing::error;
 
 use super::{
     outbox::Reply,
     payload::{self, WhiteboardChange},
-    session::{Session, request_id},
+    session::{Membership, Session, request_id},
 };
-use crate::{error::Error, feed::Sync};
+use crate::{
+    error::Error,
+    feed::{ChangeAnswer, NewChange, Sync, UnreadEvent},
+};
 
 /// Merges a change into the board; all others hear it from the feed.
-pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Result<(), Error> {
-    let change = WhiteboardChange::parse(text)?;
+pub(super) async fn change(
+    session: &Session,
+    text: &str,
+    reply: &Reply,
+    unread: Option<UnreadEvent>,
+) -> Result<(), Error> {
+    let mut change = WhiteboardChange::parse(text)?;
     let member = session.member(&change.claim)?;
+    if member.sync == Sync::Full
+        && let Some(unread) = unread
+        && !leave_out_stored(session, member, &mut change, unread).await
+    {
+        // As the service answers a change that changes nothing.
+        let nothing = proto::SaveWhiteboardResponse::default();
+        reply.send(&payload::ack_whiteboard_change(&nothing));
+        return Ok(());
+    }
     let room = change.claim.room.clone();
     let (request_id, request_id_is_transient) = request_id(change.request_id);
     let request = proto::SaveWhiteboardRequest {
@@ -41,18 +57,52 @@ pub(super) async fn change(session: &Session, text: &str, reply: &Reply) -> Resu
                 .tell(&payload::whiteboard_update(&room, winners, None));
         }
         (Ok(_) | Err(_), Sync::Delta) => {}
+        // It may be stored yet, so it stays under way.
+        (Err(Error::OutcomeUnknown), Sync::Full) => {}
         (saved, Sync::Full) => {
-            // What a duplicate accepted then may have been changed by others since.
-            let lost =
-                (saved.as_ref()).is_ok_and(|saved| saved.rejected_count > 0 || saved.duplicate);
-            let event = saved.as_ref().ok().filter(|saved| !saved.duplicate);
-            let event_at = event.and_then(|saved| saved.position).map(|at| at.revision);
-            // This change is answered; what others draw from here on is after it.
-            session.drawing.fetch_sub(1, Ordering::Relaxed);
-            member.pump.change_ended(session.key, lost, event_at).await;
-            session.drawing.fetch_add(1, Ordering::Relaxed);
+            let answer = saved.as_ref().ok().map(answer_to);
+            member.pump.change_ended(session.key, answer).await;
         }
     }
     reply.send(&payload::ack_whiteboard_change(&saved?));
     Ok(())
+}
+
+/// Leaves out what the room's board already holds: existing clients send their whole scene
+/// at each event. Whether something remains for the service.
+///
+/// A change with a request id of the client's stays whole, because the service compares the
+/// content of a repeated request with the first one.
+async fn leave_out_stored(
+    session: &Session,
+    member: &Membership,
+    change: &mut WhiteboardChange,
+    unread: UnreadEvent,
+) -> bool {
+    let is_repeatable = change.request_id.is_some();
+    let new_change = NewChange {
+        unread,
+        stamps: change.stamps(),
+        is_repeatable,
+    };
+    let Some(new) = member.pump.change_came(session.key, new_change).await else {
+        return true;
+    };
+    if new.len() != change.elements.len() {
+        error!("the room looked at another change");
+        return true;
+    }
+    let mut new = new.into_iter();
+    change.elements.retain(|_| new.next().unwrap_or(true));
+    is_repeatable || !change.elements.is_empty()
+}
+
+/// What the service's answer means for the sender's scene.
+fn answer_to(saved: &proto::SaveWhiteboardResponse) -> ChangeAnswer {
+    let event = saved.position.filter(|_| !saved.duplicate);
+    ChangeAnswer {
+        // What a duplicate accepted then may have been changed by others since.
+        lost: saved.rejected_count > 0 || saved.duplicate,
+        event_at: event.map(|at| at.revision),
+    }
 }

@@ -1,16 +1,18 @@
 //! What members are told when events could not be handed over one by one: what they missed,
 //! or everything anew.
 
-use std::sync::atomic::Ordering;
-
 use roomkeeper_proto::v1 as proto;
 use tracing::info;
 
-use super::{HISTORY, LiveRoom, Now};
+use super::{LiveRoom, Now};
 use crate::{
     feed::{Sync, board::Board, translate::missed},
     socket::payload::{self, Resumed, Step},
 };
+
+/// How many messages a full member is shown after a reset where the service is too old to
+/// say how many a joiner is shown.
+const HISTORY: usize = 50;
 
 impl LiveRoom {
     /// Tells what was missed between `last` and `at`.
@@ -110,19 +112,18 @@ impl LiveRoom {
         });
         let delta = [
             payload::chat_history(&self.room, &caught_up.messages, resumed),
-            payload::whiteboard_state(&self.room, living.clone(), Some(true)),
+            payload::whiteboard_state(&self.room, living, Some(true)),
         ];
         for packet in delta {
             self.tell(packet, |member| member.sync == Sync::Delta);
         }
-        let newest = caught_up.messages.len().saturating_sub(HISTORY);
-        let full = [
-            payload::chat_history(&self.room, &caught_up.messages[newest..], None),
-            payload::whiteboard_state(&self.room, living, None),
-        ];
-        for packet in full {
-            self.tell(packet, |member| member.sync == Sync::Full);
-        }
+        let shown = match caught_up.history_limit {
+            0 => HISTORY,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let newest = caught_up.messages.len().saturating_sub(shown);
+        let history = payload::chat_history(&self.room, &caught_up.messages[newest..], None);
+        self.tell(history, |member| member.sync == Sync::Full);
         let step = Step {
             epoch: at.epoch,
             revision: at.revision,
@@ -133,10 +134,13 @@ impl LiveRoom {
         self.presence_told = Some(now.instant);
         self.all_are_at(at.revision);
         for member in self.members.values_mut() {
-            member.board_due = None;
-            member.board_told = Some(now.instant);
             member.reset = Some(now.instant);
-            member.overtaken = member.drawing.load(Ordering::Relaxed) > 0;
+            // A full member gets the board like any other, so that no stroke is cut.
+            if let Some(scene) = &mut member.scene {
+                scene.reset(now, at.revision);
+            }
         }
+        self.position = Some(at);
+        self.send_boards(now);
     }
 }

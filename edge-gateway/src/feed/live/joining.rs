@@ -5,20 +5,14 @@
 //! followed by the events that it lacks. So history and live messages leave no gap and
 //! repeat nothing.
 
-use std::{
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::mem;
 
 use roomkeeper_proto::v1 as proto;
 use tokio::time::{Duration, Instant};
 
-use super::{LiveRoom, Member, Now, Output, Phase, Rewatch};
+use super::{LiveRoom, Member, Now, Output, Phase, Rewatch, Scene};
 use crate::{
-    feed::{MemberKey, Sync, board::Board, translate::Change},
+    feed::{MemberKey, Sync, board::Board, translate::Change, unread::Unread},
     socket::payload::{self, Packet, Resumed, Step},
 };
 
@@ -37,8 +31,8 @@ pub(crate) struct Joiner {
     pub(crate) sync: Sync,
     /// It said where it already was.
     pub(crate) resumes: bool,
-    /// Board changes of this socket that have arrived and are not answered.
-    pub(crate) drawing: Arc<AtomicUsize>,
+    /// Changes of this socket that have arrived and that nobody has looked at.
+    pub(crate) unread: Unread,
     /// What the room held, and when.
     pub(crate) snapshot: proto::JoinRoomResponse,
     pub(crate) position: proto::Position,
@@ -170,7 +164,7 @@ impl LiveRoom {
             session_id,
             sync,
             resumes,
-            drawing,
+            unread,
             mut snapshot,
             position,
             board,
@@ -215,26 +209,31 @@ impl LiveRoom {
             ack: payload::ack_join(&snapshot, position),
         });
 
+        // What a member that joins again has drawn and was sent stays true.
+        let before = self.members.remove(&key).and_then(|member| member.scene);
+        let scene = (sync == Sync::Full).then(|| {
+            let mut scene = before.unwrap_or_else(|| Box::new(Scene::new(now, unread)));
+            scene.joined(now, position.revision, position.revision);
+            scene
+        });
+        if let Some(board) = &mut self.board {
+            board.was_sent(position.revision);
+        }
         let mut member = Member {
             session_id,
             sync,
             told: position.revision,
-            // It drew before it was shown what there is, which replaces its scene.
-            overtaken: drawing.load(Ordering::Relaxed) > 0,
-            drawing,
-            last_change: 0,
-            board_told: None,
             reset: None,
-            board_due: None,
+            scene,
         };
-        self.follow_up(key, &mut member);
+        self.follow_up(now, key, &mut member);
         self.members.insert(key, member);
         self.forget_board();
-        self.tell_boards_in_time(now);
+        self.send_boards(now);
     }
 
     /// Tells one new member what happened after its snapshot.
-    fn follow_up(&mut self, key: MemberKey, member: &mut Member) {
+    fn follow_up(&mut self, now: Now, key: MemberKey, member: &mut Member) {
         let Some(at) = self.position else { return };
         let mut packets: Vec<Packet> = Vec::new();
         let mut presence_due = None;
@@ -261,7 +260,9 @@ impl LiveRoom {
                 (Change::Message(packet), _) => packets.push(packet.clone()),
                 (Change::Board { packet, .. }, Sync::Delta) if !own => packets.push(packet.clone()),
                 (Change::Board { .. }, Sync::Full) => {
-                    member.board_due.get_or_insert(event.previous);
+                    if let Some(scene) = &mut member.scene {
+                        scene.others_changed(now, event.previous);
+                    }
                 }
                 (Change::Board { .. } | Change::Unknown, Sync::Delta) => {
                     packets.push(payload::room_position(&self.room, event.step()));
@@ -295,6 +296,8 @@ impl LiveRoom {
     /// The board that held `elements` at `revision`, as it is now.
     fn board_since(&self, elements: &[proto::Element], revision: u64) -> Board {
         let mut board = Board::new(elements);
+        // The joiner is shown it as it was then.
+        board.was_sent(revision);
         for event in self.ring.since(revision).into_iter().flatten() {
             if let Change::Board { elements, .. } = &event.change {
                 board.apply(elements.iter());

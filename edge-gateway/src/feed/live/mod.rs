@@ -5,26 +5,23 @@
 //! chain ends at the room's position. Presence may lag behind by at most 100 ms, and is
 //! told before anything else is.
 
+mod boards;
 mod catching_up;
 mod joining;
+mod scene;
 mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, mem};
 
 use roomkeeper_proto::v1 as proto;
 use tokio::time::{Duration, Instant};
 use tracing::{debug, warn};
 
+pub(crate) use boards::{ChangeAnswer, NewChange};
 pub(crate) use joining::{Joiner, Refusal};
+use scene::{Scene, Window};
 
 use super::{
     MemberKey, Sync,
@@ -37,11 +34,8 @@ use crate::{
     values::RoomCode,
 };
 
-/// At most one presence update and one whole board in this time.
+/// At most one presence update in this time.
 const COALESCE: Duration = Duration::from_millis(100);
-
-/// How many messages a socket without a position is shown.
-const HISTORY: usize = 50;
 
 /// What is to be done, in this order.
 #[derive(Debug)]
@@ -95,20 +89,10 @@ struct Member {
     sync: Sync,
     /// The revision that this member's chain has reached.
     told: u64,
-    /// Board changes of this socket that have arrived and are not answered.
-    drawing: Arc<AtomicUsize>,
-    /// A whole board was told while a change of its own was under way, so its scene may lack
-    /// that change.
-    overtaken: bool,
-    /// The revision of its newest answered change; until the feed has come there, a board
-    /// from here may lack it.
-    last_change: u64,
-    /// When it was last told a whole board.
-    board_told: Option<Instant>,
     /// When it was told everything anew.
     reset: Option<Instant>,
-    /// It is to get the whole board; holds the revision before the first change in it.
-    board_due: Option<u64>,
+    /// Of a full member, what is known of its scene. Boxed, because most members have none.
+    scene: Option<Box<Scene>>,
 }
 
 /// One room with local members.
@@ -126,7 +110,9 @@ pub(crate) struct LiveRoom {
     board: Option<Board>,
     presence_told: Option<Instant>,
     presence_held: bool,
-    boards_told: Option<Instant>,
+    /// When boards that are held are to be looked at again.
+    boards_at: Option<Instant>,
+    boards_sent: Window,
     output: Vec<Output>,
 }
 
@@ -145,7 +131,8 @@ impl LiveRoom {
             board: None,
             presence_told: None,
             presence_held: false,
-            boards_told: None,
+            boards_at: None,
+            boards_sent: Window::default(),
             output: Vec::new(),
         }
     }
@@ -268,42 +255,12 @@ impl LiveRoom {
         self.forget_board();
     }
 
-    /// A member's board change has been answered: `lost` if elements lost to stored ones,
-    /// `event_at` the revision of its event, if it has one.
-    pub(crate) fn change_ended(
-        &mut self,
-        now: Now,
-        key: MemberKey,
-        lost: bool,
-        event_at: Option<u64>,
-    ) {
-        let Some(at) = self.position else { return };
-        let Some(member) = self.members.get_mut(&key) else {
-            return;
-        };
-        member.last_change = member.last_change.max(event_at.unwrap_or_default());
-        let turn_has_come = member.last_change <= at.revision;
-        let board_is_wanted = lost || (member.overtaken && event_at.is_none());
-        if member.sync == Sync::Full && board_is_wanted {
-            if turn_has_come {
-                member.board_due.get_or_insert(at.revision);
-            } else {
-                // The board here lacks what was accepted; it is told when that comes.
-                member.overtaken = true;
-            }
-        }
-        if turn_has_come && member.drawing.load(Ordering::Relaxed) == 0 {
-            member.overtaken = false;
-        }
-        self.tell_boards_in_time(now);
-    }
-
     /// When [`LiveRoom::on_time`] wants to be called.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let presence = self.presence_deadline();
-        let boards = self.boards_deadline();
         let joiners = self.joiners.iter().map(joining::Waiting::deadline);
-        presence.into_iter().chain(boards).chain(joiners).min()
+        let others = presence.into_iter().chain(self.boards_at);
+        others.chain(joiners).min()
     }
 
     /// Time has passed.
@@ -314,11 +271,8 @@ impl LiveRoom {
         {
             self.tell_presence(now);
         }
-        if self
-            .boards_deadline()
-            .is_some_and(|deadline| deadline <= now.instant)
-        {
-            self.tell_boards(now);
+        if self.boards_at.is_some_and(|at| at <= now.instant) {
+            self.send_boards(now);
         }
         self.lose_patience(now);
     }

@@ -1,6 +1,6 @@
-//! What is told to many at once: who is present, and the whole board.
+//! What is told to many at once: who is present, and where the room is.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::collections::BTreeMap;
 
 use roomkeeper_proto::v1 as proto;
 use tokio::time::{Duration, Instant};
@@ -10,10 +10,6 @@ use crate::{
     feed::{MemberKey, Sync},
     socket::payload::{self, Step},
 };
-
-/// How long a board and a change may be on their way past each other: a round trip to a busy
-/// client far away.
-const CROSSING: Duration = Duration::from_secs(1);
 
 /// How long after a reset a change may come in its turn that was answered before: longer
 /// than any change takes.
@@ -25,14 +21,6 @@ impl Member {
     pub(super) fn may_have_lost_its_own(&self, now: Now) -> bool {
         self.reset
             .is_some_and(|reset| now.instant.saturating_duration_since(reset) < CROSSING_RESET)
-    }
-
-    /// Whether a board may have crossed its own change on the wire: it replaces the scene, and
-    /// the change that was drawn before is not in it. This side cannot see what crossed, so
-    /// whatever was told lately may have, also a board that only told it of its own changes.
-    fn board_may_have_crossed(&self, now: Now) -> bool {
-        self.board_told
-            .is_some_and(|told| now.instant.saturating_duration_since(told) < CROSSING)
     }
 }
 
@@ -107,67 +95,5 @@ impl LiveRoom {
             let packet = payload::room_position(&self.room, step);
             self.output.push(Output::Emit { to, packet });
         }
-    }
-
-    /// The board has changed since `previous`: full members are to see it, but for its
-    /// author, who sees it only if they may have lost their own change from sight.
-    pub(super) fn boards_are_due(&mut self, now: Now, author: &str, previous: u64) {
-        for member in self.members.values_mut() {
-            if member.sync != Sync::Full {
-                continue;
-            }
-            if member.session_id != author {
-                member.board_due.get_or_insert(previous);
-            } else if member.overtaken || member.board_may_have_crossed(now) {
-                member.overtaken = false;
-                member.board_due.get_or_insert(previous);
-            }
-        }
-        self.tell_boards_in_time(now);
-    }
-
-    /// Tells the board to those who are due: at once if the last time is long enough ago.
-    pub(super) fn tell_boards_in_time(&mut self, now: Now) {
-        let may_tell = self
-            .boards_told
-            .is_none_or(|told| now.instant.saturating_duration_since(told) >= COALESCE);
-        if may_tell {
-            self.tell_boards(now);
-        }
-    }
-
-    pub(super) fn tell_boards(&mut self, now: Now) {
-        let (Some(at), Some(board)) = (self.position, &self.board) else {
-            return;
-        };
-        let mut by_previous: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
-        for (key, member) in &mut self.members {
-            if let Some(previous) = member.board_due.take() {
-                member.board_told = Some(now.instant);
-                by_previous.entry(previous).or_default().push(*key);
-                member.overtaken =
-                    member.drawing.load(Ordering::Relaxed) > 0 || member.last_change > at.revision;
-            }
-        }
-        for (previous, to) in by_previous {
-            self.boards_told = Some(now.instant);
-            let step = Step {
-                epoch: at.epoch,
-                revision: at.revision,
-                previous,
-            };
-            let packet = payload::whiteboard_update(&self.room, board.living(), Some(step));
-            self.output.push(Output::Emit { to, packet });
-        }
-    }
-
-    pub(super) fn boards_deadline(&self) -> Option<Instant> {
-        let due = self
-            .members
-            .values()
-            .any(|member| member.board_due.is_some());
-        self.boards_told
-            .filter(|_| due && self.board.is_some())
-            .map(|told| told + COALESCE)
     }
 }

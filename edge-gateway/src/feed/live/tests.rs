@@ -1,7 +1,11 @@
 use proto::{Element, Message, Participant, Position, room_event::Kind};
 
 use super::*;
-use crate::feed::live::joining::Joiner;
+use crate::feed::{
+    board::Stamp,
+    live::{boards::NewChange, joining::Joiner},
+    unread::Unread,
+};
 
 const EPOCH: u64 = 1;
 
@@ -59,14 +63,14 @@ impl Room {
     }
 
     /// A socket that joins with a snapshot of `revision`.
-    fn join(&mut self, key: MemberKey, sync: Sync, revision: u64) -> Arc<AtomicUsize> {
-        let drawing = Arc::new(AtomicUsize::new(0));
+    fn join(&mut self, key: MemberKey, sync: Sync, revision: u64) -> Unread {
+        let unread = Unread::default();
         let joiner = Joiner {
             key,
             session_id: format!("s{key}"),
             sync,
             resumes: false,
-            drawing: drawing.clone(),
+            unread: unread.clone(),
             snapshot: proto::JoinRoomResponse::default(),
             position: Position {
                 epoch: EPOCH,
@@ -75,14 +79,73 @@ impl Room {
             board: None,
         };
         self.live.join(self.now, joiner);
-        drawing
+        unread
     }
 
     /// A member that has joined and been shown the room.
-    fn member(&mut self, key: MemberKey, sync: Sync) -> Arc<AtomicUsize> {
-        let drawing = self.join(key, sync, self.last);
+    fn member(&mut self, key: MemberKey, sync: Sync) -> Unread {
+        let unread = self.join(key, sync, self.last);
         self.live.take_output();
-        drawing
+        unread
+    }
+
+    /// A change of a full member arrives; which elements the service has to see.
+    fn change_comes(&mut self, key: MemberKey, elements: &[(&str, u64)]) -> Vec<bool> {
+        let now = self.now.instant;
+        self.change_came_at(key, now, elements)
+    }
+
+    fn change_came_at(
+        &mut self,
+        key: MemberKey,
+        came: Instant,
+        elements: &[(&str, u64)],
+    ) -> Vec<bool> {
+        let stamp = |(id, version): &(&str, u64)| {
+            Some(Stamp {
+                id: (*id).to_owned(),
+                version: *version,
+                nonce: 0,
+            })
+        };
+        let change = NewChange {
+            unread: Unread::default().count(came),
+            stamps: elements.iter().map(stamp).collect(),
+            is_repeatable: false,
+        };
+        self.live.change_came(self.now, key, change).unwrap()
+    }
+
+    /// The service has answered a change of a full member.
+    fn answered(&mut self, key: MemberKey, lost: bool, event_at: Option<u64>) {
+        let answer = ChangeAnswer { lost, event_at };
+        self.live.change_ended(self.now, key, Some(answer));
+    }
+
+    /// A full member draws: its change arrives, is stored, comes on the feed, is answered.
+    fn strokes(&mut self, key: MemberKey, id: &str, version: u64) {
+        self.change_comes(key, &[(id, version)]);
+        self.stored(key, id, version);
+        self.answered(key, false, Some(self.last));
+    }
+
+    /// An element of this version comes on the feed.
+    fn stored(&mut self, author: MemberKey, id: &str, version: u64) {
+        let element = Element {
+            version,
+            ..element(id, self.last + 10)
+        };
+        self.board_event(author, vec![element]);
+    }
+
+    fn board_event(&mut self, author: MemberKey, elements: Vec<Element>) {
+        self.event(
+            author,
+            Kind::WhiteboardChanged(proto::WhiteboardChanged {
+                user_id: String::new(),
+                elements,
+            }),
+        );
     }
 
     /// The next event of the feed, by the socket `author`.
@@ -93,15 +156,8 @@ impl Room {
     }
 
     fn draws(&mut self, author: MemberKey, id: &str) {
-        let revision = self.last + 10;
-        let elements = vec![element(id, revision)];
-        self.event(
-            author,
-            Kind::WhiteboardChanged(proto::WhiteboardChanged {
-                user_id: String::new(),
-                elements,
-            }),
-        );
+        let elements = vec![element(id, self.last + 10)];
+        self.board_event(author, elements);
     }
 
     fn says(&mut self) {
@@ -239,7 +295,7 @@ fn a_snapshot_of_another_epoch_begins_anew() {
         session_id: String::new(),
         sync: Sync::Delta,
         resumes: false,
-        drawing: Arc::default(),
+        unread: Unread::default(),
         snapshot: proto::JoinRoomResponse::default(),
         position: Position {
             epoch: 2,
@@ -299,85 +355,427 @@ fn a_full_socket_is_told_the_whole_board_but_not_its_own_change() {
     assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
 }
 
+/// The board that one member was sent at `revision`, which is told by its own elements.
+fn sent(key: MemberKey, step: &str, elements: &str) -> Vec<String> {
+    vec![format!("{key} whiteboard-update {step} [{elements}]")]
+}
+
 #[test]
-fn a_full_socket_whose_change_may_have_crossed_a_board_is_told_the_board_once_more() {
+fn a_member_that_draws_is_sent_no_board_and_one_after_it_has_stopped() {
     let mut room = Room::new();
     room.member(1, Sync::Full);
-    room.draws(7, "a");
+    room.member(2, Sync::Full);
+    room.strokes(1, "a", 1);
+    assert_eq!(room.told(), sent(2, "20<10", "a"));
+    room.wait(400);
+    for version in 1..=60 {
+        room.strokes(2, "b", version);
+        room.wait(17);
+        let told = room.told();
+        assert!(told.iter().all(|told| told.starts_with("1 ")), "{told:?}");
+    }
+    room.wait(282);
+    room.told();
+    room.wait(1);
+    assert_eq!(
+        room.told(),
+        sent(2, "620<20", "a b"),
+        "300 ms after the last"
+    );
+    room.wait(60_000);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_member_that_echoes_each_board_with_its_whole_scene_is_sent_no_more_boards() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.member(2, Sync::Full);
+    room.strokes(1, "a", 1);
+    room.told();
+    assert_eq!(room.change_comes(2, &[("a", 1)]), [false]);
+    room.wait(400);
+    for version in 1..=60 {
+        let new = room.change_comes(2, &[("a", 1), ("b", version)]);
+        assert_eq!(new, [false, true]);
+        room.stored(2, "b", version);
+        let revision = room.last;
+        room.answered(2, false, Some(revision));
+        // The viewer sends back what it was shown, while the next version is on its way.
+        room.wait(17);
+        assert_eq!(
+            room.change_comes(1, &[("a", 1), ("b", version)]),
+            [false; 2]
+        );
+        assert!(!room.told().iter().any(|told| told.starts_with("2 ")));
+    }
+    room.wait(300);
+    assert_eq!(room.told(), sent(2, "620<20", "a b"));
+    assert_eq!(room.change_comes(2, &[("a", 1), ("b", 60)]), [false; 2]);
+    room.wait(60_000);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn an_echo_is_no_drawing_even_if_the_board_has_moved_on() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 1);
+    room.wait(100);
+    room.stored(7, "a", 2);
     room.wait(100);
     room.told();
-    room.draws(1, "b");
-    assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a b]"]);
+    // It was sent version 1, which has lost by now.
+    assert_eq!(room.change_comes(1, &[("a", 1)]), [true]);
+    room.answered(1, true, None);
+    assert_eq!(room.told(), sent(1, "30<30", "a"), "at once");
+    // Version 3 was sent to nobody here, so this is a stroke.
+    room.change_comes(1, &[("a", 3)]);
+    room.wait(100);
+    room.stored(7, "b", 1);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_state_that_another_member_was_sent_is_a_stroke_of_its_author() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.member(2, Sync::Full);
+    room.strokes(1, "a", 1);
+    room.strokes(1, "a", 2);
+    room.wait(1_000);
+    room.told();
+    room.change_comes(1, &[("a", 1)]);
+    room.answered(1, true, None);
+    assert!(room.told().is_empty());
+    room.wait(300);
+    assert_eq!(room.told(), sent(1, "30<30", "a"));
+}
+
+#[test]
+fn a_pointer_holds_the_board_as_a_stroke_does() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.live.pointed(room.now, 1);
+    room.wait(200);
+    room.stored(7, "a", 1);
+    assert!(room.told().is_empty());
+    room.wait(99);
+    assert!(room.told().is_empty());
+    room.wait(1);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+}
+
+#[test]
+fn a_member_that_never_stops_drawing_is_sent_the_board_after_30_s() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.live.pointed(room.now, 1);
+    room.stored(7, "a", 1);
+    for boards in 1..=2 {
+        for _ in 0..299 {
+            room.wait(100);
+            room.live.pointed(room.now, 1);
+            assert!(room.told().is_empty());
+        }
+        room.wait(100);
+        assert_eq!(room.told().len(), 1, "board {boards}");
+        room.live.pointed(room.now, 1);
+        room.stored(7, "a", boards + 1);
+    }
+}
+
+#[test]
+fn an_event_that_nobody_has_looked_at_holds_the_board() {
+    let mut room = Room::new();
+    let unread = room.member(1, Sync::Full);
+    let event = unread.count(room.now.instant);
+    room.stored(7, "a", 1);
+    room.wait(1_000);
+    assert!(room.told().is_empty());
+    assert!(room.live.next_deadline().is_some());
+    drop(event);
+    room.wait(20);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+}
+
+#[test]
+fn a_change_within_a_second_of_a_board_is_answered_with_one_more_and_that_opens_no_second() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 1);
+    room.told();
+    room.wait(999);
+    room.strokes(1, "b", 1);
+    room.wait(299);
+    assert!(room.told().is_empty());
+    room.wait(1);
+    assert_eq!(room.told(), sent(1, "30<20", "a b"));
+    room.wait(500);
+    room.strokes(1, "b", 2);
+    room.wait(60_000);
+    assert!(room.told().is_empty(), "its own board opened no second");
+}
+
+#[test]
+fn a_change_more_than_a_second_after_a_board_is_answered_with_none() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 1);
+    room.told();
+    room.wait(1_000);
+    room.strokes(1, "b", 1);
+    room.wait(60_000);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_change_that_waited_in_the_queue_crossed_the_board_that_was_sent_meanwhile() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    let came = room.now.instant;
+    room.wait(1);
+    room.stored(7, "a", 1);
+    room.told();
+    room.wait(5_000);
+    room.change_came_at(1, came, &[("b", 1)]);
+    room.stored(1, "b", 1);
+    assert_eq!(room.told(), sent(1, "30<20", "a b"));
+}
+
+#[test]
+fn a_member_that_drew_before_it_was_shown_the_board_is_sent_it_once_more() {
+    let mut room = Room::new();
+    let came = room.now.instant;
+    room.wait(1);
+    room.member(1, Sync::Full);
+    room.wait(1);
+    room.change_came_at(1, came, &[("a", 1)]);
+    room.stored(1, "a", 1);
+    room.answered(1, false, Some(20));
+    room.wait(300);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+}
+
+#[test]
+fn a_board_that_lacks_a_change_under_way_is_followed_by_one_that_holds_it() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.change_comes(1, &[("b", 1)]);
+    room.stored(7, "a", 1);
+    room.wait(599);
+    assert!(room.told().is_empty(), "the change may still come");
+    room.wait(1);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+    room.wait(1_500);
+    // The answer comes before the event.
+    room.answered(1, false, Some(30));
+    assert!(room.told().is_empty());
+    room.stored(1, "b", 1);
+    assert_eq!(room.told(), sent(1, "30<20", "a b"));
+}
+
+#[test]
+fn a_change_with_an_unknown_outcome_is_shown_when_it_comes_after_all() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.change_comes(1, &[("b", 1)]);
+    room.stored(7, "a", 1);
+    room.wait(5_000);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+    room.wait(5_000);
+    room.stored(1, "b", 1);
+    assert_eq!(room.told(), sent(1, "30<20", "a b"));
+}
+
+#[test]
+fn a_change_that_was_refused_leaves_nothing_to_show() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 1);
+    room.told();
+    room.change_comes(1, &[("b", 1)]);
+    room.live.change_ended(room.now, 1, None);
+    room.wait(60_000);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_member_whose_change_lost_is_sent_the_board_after_it_has_stopped_drawing() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 5);
+    room.wait(5_000);
+    room.told();
+    room.change_comes(1, &[("a", 4), ("c", 1)]);
+    // Part of it won, and the answer comes before the event.
+    room.answered(1, true, Some(30));
+    room.wait(299);
+    room.stored(1, "c", 1);
+    assert!(room.told().is_empty());
+    room.wait(1);
+    assert_eq!(room.told(), sent(1, "30<20", "a c"));
+    room.wait(60_000);
+    assert!(room.told().is_empty());
+}
+
+#[test]
+fn an_empty_scene_is_answered_with_the_board_once_a_second_if_that_holds_anything() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    assert!(room.change_comes(1, &[]).is_empty());
+    assert!(room.told().is_empty());
+    room.stored(7, "a", 1);
+    room.told();
+    room.wait(100);
+    room.change_comes(1, &[]);
+    assert_eq!(room.told(), sent(1, "20<20", "a"));
     room.wait(900);
-    room.draws(1, "c");
-    assert_eq!(
-        room.told(),
-        ["1 whiteboard-update 40<30 [a b c]"],
-        "what it was told of its own change crosses the next one too"
-    );
-    room.wait(1_000);
-    room.draws(1, "d");
+    room.change_comes(1, &[]);
+    room.wait(99);
     assert!(room.told().is_empty());
+    room.wait(1);
+    room.change_comes(1, &[]);
+    assert_eq!(room.told(), sent(1, "20<20", "a"));
 }
 
 #[test]
-fn a_full_socket_that_draws_before_it_is_shown_the_board_is_told_it_once_more() {
-    let mut room = Room::new();
-    let drawing = room.join(1, Sync::Full, 20);
-    drawing.store(1, Ordering::Relaxed);
-    room.says();
-    room.told();
-    room.draws(1, "a");
-    assert_eq!(room.told(), ["1 whiteboard-update 30<20 [a]"]);
-}
-
-#[test]
-fn whole_boards_are_told_once_in_100_ms_and_the_newest_wins() {
+fn an_element_goes_to_the_service_unless_the_board_holds_it() {
     let mut room = Room::new();
     room.member(1, Sync::Full);
-    room.draws(7, "a");
-    assert_eq!(room.told(), ["1 whiteboard-update 20<10 [a]"]);
-    room.draws(7, "b");
-    room.draws(7, "c");
-    assert!(room.told().is_empty());
-    room.wait(100);
-    assert_eq!(room.told(), ["1 whiteboard-update 40<20 [a b c]"]);
-    room.wait(100);
-    assert!(room.told().is_empty());
-}
-
-#[test]
-fn a_full_socket_whose_change_was_overtaken_is_told_the_board_once_more() {
-    let mut room = Room::new();
-    let drawing = room.member(1, Sync::Full);
-    drawing.store(1, Ordering::Relaxed);
-    room.draws(7, "a");
-    room.draws(1, "b");
-    room.wait(100);
+    room.stored(7, "a", 1);
+    room.stored(7, "b", 1);
+    let scene = [("a", 1), ("b", 2), ("c", 1)];
+    assert_eq!(room.change_comes(1, &scene), [false, true, true]);
+    assert_eq!(room.change_comes(1, &[("a", 1), ("b", 1)]), [false, false]);
+    let twice = [("a", 1), ("a", 1)];
     assert_eq!(
-        room.told(),
-        [
-            "1 whiteboard-update 20<10 [a]",
-            "1 whiteboard-update 30<20 [a b]"
-        ]
+        room.change_comes(1, &twice),
+        [true, true],
+        "it is refused whole"
     );
-    drawing.store(0, Ordering::Relaxed);
-    room.live.change_ended(room.now, 1, false, Some(30));
-    room.wait(1_000);
-    room.draws(1, "c");
-    room.wait(100);
-    assert!(room.told().is_empty());
+    let change = NewChange {
+        unread: Unread::default().count(room.now.instant),
+        stamps: vec![
+            Some(Stamp {
+                id: "a".to_owned(),
+                version: 1,
+                nonce: 0,
+            }),
+            None,
+        ],
+        is_repeatable: false,
+    };
+    let new = room.live.change_came(room.now, 1, change).unwrap();
+    assert_eq!(new, [true, true], "it is refused whole");
+    let change = NewChange {
+        unread: Unread::default().count(room.now.instant),
+        stamps: vec![Some(Stamp {
+            id: "a".to_owned(),
+            version: 1,
+            nonce: 0,
+        })],
+        is_repeatable: true,
+    };
+    let new = room.live.change_came(room.now, 1, change).unwrap();
+    assert_eq!(new, [true], "a repeated request is compared whole");
 }
 
 #[test]
-fn a_full_socket_whose_change_lost_is_told_the_board_once_more() {
+fn a_tombstone_that_is_older_than_the_board_goes_to_the_service_once() {
     let mut room = Room::new();
     room.member(1, Sync::Full);
-    room.draws(7, "a");
-    room.wait(100);
+    assert_eq!(room.change_comes(1, &[("gone", 4)]), [true]);
+    room.answered(1, false, None);
+    assert_eq!(room.change_comes(1, &[("gone", 4)]), [false]);
+}
+
+#[test]
+fn a_small_board_is_sent_at_once_and_60_times_a_second() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    let mut boards = 0;
+    for version in 1..=2_000 {
+        room.stored(7, "a", version);
+        boards += room.told().len();
+        assert!(version > 1 || boards == 1, "the first comes at once");
+        room.wait(1);
+        boards += room.told().len();
+    }
+    assert!((115..=121).contains(&boards), "{boards} in 2 s");
+    room.wait(17);
     room.told();
-    room.live.change_ended(room.now, 1, true, None);
-    assert_eq!(room.told(), ["1 whiteboard-update 20<20 [a]"]);
+    room.wait(17);
+    room.stored(7, "a", 3_000);
+    assert_eq!(room.told().len(), 1);
+}
+
+/// An element of so many bytes.
+fn large(id: &str, revision: u64, bytes: usize) -> Element {
+    let json = format!("{{\"id\":\"{id}\",\"x\":\"{}\"}}", "x".repeat(bytes));
+    Element {
+        version: revision,
+        json,
+        ..element(id, revision)
+    }
+}
+
+/// Whom boards of so many bytes are sent within so many seconds while one small element
+/// changes all the time.
+fn boards_of(room: &mut Room, bytes: usize, seconds: u64) -> Vec<MemberKey> {
+    let mut boards = Vec::new();
+    room.board_event(77, vec![large("a", room.last + 10, bytes)]);
+    for version in 0..seconds * 100 {
+        room.stored(77, "b", version);
+        room.wait(10);
+        for output in room.live.take_output() {
+            if let Output::Emit { to, .. } = output {
+                boards.extend(to);
+            }
+        }
+    }
+    boards
+}
+
+#[test]
+fn one_socket_is_sent_4_mib_of_boards_a_second() {
+    for bytes in [100 << 10, 1 << 20, 3 << 20, 8 << 20] {
+        let mut room = Room::new();
+        room.member(1, Sync::Full);
+        let boards = boards_of(&mut room, bytes, 4).len();
+        let fit = 4 * (4 << 20) / bytes;
+        // The first is sent at the very beginning.
+        assert!(boards <= fit + 1, "{boards} of {bytes}");
+        assert!(boards * 4 >= fit * 3 - 4, "{boards} of {bytes}");
+    }
+}
+
+#[test]
+fn the_full_members_of_a_room_are_sent_32_mib_a_second_together_and_in_turn() {
+    let mut room = Room::new();
+    for key in 1..=40 {
+        room.member(key, Sync::Full);
+    }
+    let boards = boards_of(&mut room, 1 << 20, 4);
+    assert!((100..=128).contains(&boards.len()), "{}", boards.len());
+    for key in 1..=40 {
+        let count = boards.iter().filter(|to| **to == key).count();
+        assert!((2..=4).contains(&count), "{count} for {key}");
+    }
+}
+
+#[test]
+fn a_member_that_joins_again_goes_on_drawing() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.change_comes(1, &[("b", 1)]);
+    room.member(1, Sync::Full);
+    room.stored(7, "a", 1);
+    assert!(room.told().is_empty());
+    room.stored(1, "b", 1);
+    room.answered(1, false, Some(30));
+    room.wait(300);
+    assert_eq!(room.told(), sent(1, "30<10", "a b"));
 }
 
 #[test]
@@ -497,12 +895,13 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
             "1 chat:history",
             "1 whiteboard:state [e]",
             "2 chat:history",
-            "2 whiteboard:state [e]",
             "1 presence:update 5<10",
-            "2 presence:update 5<10"
+            "2 presence:update 5<10",
+            "2 whiteboard-update 5<5 [e]"
         ]
     );
     room.last = 5;
+    room.wait(17);
     room.draws(7, "f");
     assert_eq!(
         room.told(),
@@ -511,6 +910,50 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
             "2 whiteboard-update 15<5 [e f]"
         ]
     );
+}
+
+#[test]
+fn a_reset_cuts_no_stroke_of_a_full_member() {
+    let mut room = Room::new();
+    room.member(1, Sync::Full);
+    room.live.pointed(room.now, 1);
+    let everything = proto::CaughtUp {
+        reset: true,
+        elements: vec![element("e", 4)],
+        ..caught_up(5)
+    };
+    room.live.on_caught_up(room.now, everything);
+    assert_eq!(room.told(), ["1 chat:history", "1 presence:update 5<10"]);
+    room.wait(300);
+    assert_eq!(room.told(), sent(1, "5<5", "e"));
+}
+
+#[test]
+fn a_full_member_is_shown_as_many_messages_after_a_reset_as_a_joiner() {
+    for (history_limit, shown) in [(3, 3), (80, 80), (0, 50)] {
+        let mut room = Room::new();
+        room.member(1, Sync::Full);
+        let everything = proto::CaughtUp {
+            reset: true,
+            messages: (1..=100).map(saved).collect(),
+            history_limit,
+            ..caught_up(500)
+        };
+        room.live.on_caught_up(room.now, everything);
+        let Output::Emit { packet, .. } = &room.live.take_output()[0] else {
+            panic!()
+        };
+        let history: serde_json::Value = serde_json::from_str(packet.arguments().0.get()).unwrap();
+        assert_eq!(history["count"], shown);
+        assert_eq!(history["messages"][shown - 1]["revision"], 100);
+    }
+}
+
+fn saved(revision: u64) -> Message {
+    Message {
+        revision,
+        ..Default::default()
+    }
 }
 
 #[test]

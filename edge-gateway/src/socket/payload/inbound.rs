@@ -1,6 +1,7 @@
 //! What browsers send: each payload checked field by field, before any room is looked up.
 
 use roomkeeper_proto::v1 as proto;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    feed::Sync,
+    feed::{Stamp, Sync},
     values::{self, RoomCode},
 };
 
@@ -189,6 +190,28 @@ impl WhiteboardChange {
             elements: elements(&fields)?,
             request_id: request_id(&fields)?,
         })
+    }
+}
+
+impl WhiteboardChange {
+    /// Of each element its state, where that can be read.
+    pub(crate) fn stamps(&self) -> Vec<Option<Stamp>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Header {
+            id: String,
+            version: u64,
+            version_nonce: u64,
+        }
+        let stamp = |element: &proto::Element| {
+            let header: Header = serde_json::from_str(&element.json).ok()?;
+            Some(Stamp {
+                id: header.id,
+                version: header.version,
+                nonce: header.version_nonce,
+            })
+        };
+        self.elements.iter().map(stamp).collect()
     }
 }
 
