@@ -141,6 +141,7 @@ test("the scenes of full clients that draw at random end as the stored board", a
     const random = new Random(seed + n);
     const { code } = await keeper.room();
     const members = await Promise.all([0, 1, 0].map((gateway) => keeper.joined(code, { gateway })));
+    const last = await keeper.joined(code, { sync: "delta" });
     // As existing clients do: what it draws is in its scene at once, and each
     // update replaces the scene.
     const scenes = members.map(() => new Map());
@@ -159,6 +160,9 @@ test("the scenes of full clients that draw at random end as the stored board", a
         await member.draw(code, random.chance(0.3) ? [...scenes[m].values()] : drawn);
       }
     }));
+    // A board that only repeats a client's own changes may cross its next change, and is not
+    // followed by another one. The next stroke of somebody else brings that change back.
+    await last.draw(code, [element("last")]);
     const sorted = (elements) => JSON.stringify([...elements].map(({ id, version, versionNonce }) =>
       [id, version, versionNonce]).sort());
     const board = sorted(await keeper.board(code));
@@ -166,7 +170,7 @@ test("the scenes of full clients that draw at random end as the stored board", a
       await until(`scene ${m} is the board (SCENE_SEED=${seed + n})`, () =>
         sorted(scenes[m].values()) === board, 5000);
     }
-    for (const member of members) member.close();
+    for (const member of [...members, last]) member.close();
   };
   for (let n = 0; n < 40; n += 4) await Promise.all([n, n + 1, n + 2, n + 3].map(round));
 });

@@ -406,6 +406,30 @@ fn now() -> Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::Unread;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_is_dropped_at_its_deadline_counts_down_once() {
+        // Nobody takes the commands, and there is place for one.
+        let (commands, _pump) = mpsc::channel(1);
+        let handle = PumpHandle { commands };
+        handle.pointed(7).await;
+        let unread = Unread::default();
+        for _ in 0..2 {
+            let change = NewChange {
+                unread: unread.count(Instant::now()),
+                stamps: Vec::new(),
+                is_repeatable: false,
+            };
+            assert!(unread.any());
+            let came = handle.change_came(7, change);
+            assert!(timeout_at(Instant::now(), came).await.is_err());
+            assert!(!unread.any());
+            let ended = handle.change_ended(7, None);
+            assert!(timeout_at(Instant::now(), ended).await.is_err());
+            assert!(!unread.any());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whether_a_join_that_is_given_up_came_about_is_for_the_pump_to_say() {

@@ -337,6 +337,64 @@ pub(crate) async fn strokes(
     }
 }
 
+/// One member draws whole scenes, two others see them and never draw.
+pub(crate) struct Scenes {
+    pub(crate) latency: Latencies,
+    /// Scenes that both have seen, a second.
+    pub(crate) per_second: f64,
+    pub(crate) cpu_per_change: Duration,
+}
+
+/// Draws the next scene when both viewers have seen the last one, for `window`.
+pub(crate) async fn scenes(
+    servers: &Servers,
+    (elements, element_bytes): (usize, usize),
+    window: Duration,
+) -> Scenes {
+    let room = servers.create_room(10);
+    let mut drawer = Client::connect(servers.address).await;
+    drawer.join(&room, "drawer", Sync::Full).await;
+    let mut board: Vec<String> = (0..elements)
+        .map(|i| content::element(i, 1, element_bytes))
+        .collect();
+    drawer
+        .call("whiteboard-change", &content::change(&room, &board))
+        .await;
+    let mut viewers = Vec::new();
+    for name in ["one", "two"] {
+        let mut viewer = Client::connect(servers.address).await;
+        viewer.join(&room, name, Sync::Full).await;
+        viewers.push(viewer);
+    }
+
+    let mut latency = Latencies::new();
+    let mut version = 1;
+    let (before, began) = (servers.cpu(), Instant::now());
+    while began.elapsed() < window {
+        version += 1;
+        board[0] = content::element(0, version, element_bytes);
+        let at = pace::now();
+        drawer
+            .call("whiteboard-change", &content::change(&room, &board))
+            .await;
+        for viewer in &mut viewers {
+            while seen_version(&viewer.next().await) < version {}
+            latency.record_since(at);
+        }
+    }
+    let (cpu, took) = (servers.cpu() - before, began.elapsed());
+    drawer.close().await;
+    for viewer in viewers {
+        viewer.close().await;
+    }
+    let count = (version - 1) as u32;
+    Scenes {
+        latency,
+        per_second: f64::from(count) / took.as_secs_f64(),
+        cpu_per_change: cpu / count,
+    }
+}
+
 /// The version of the element that is drawn on.
 fn seen_version(packet: &str) -> u64 {
     let Some(start) = packet.find(r#""id":"element-0","#) else {
