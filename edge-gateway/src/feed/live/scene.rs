@@ -36,8 +36,12 @@ const ASKED: Duration = Duration::from_secs(1);
 /// How many bytes of boards a socket is sent in a second.
 const BYTES_A_SECOND: usize = 4 << 20;
 
-/// How many boards a socket is sent in a second: a screen shows no more.
-const BOARDS_A_SECOND: usize = 60;
+/// How many boards a socket is sent within [`BURST`]: 60 a second, since a screen shows no
+/// more. Some may follow each other closely, so that a change is seldom held.
+const BOARDS_A_BURST: usize = 3;
+
+/// See [`BOARDS_A_BURST`].
+const BURST: Duration = Duration::from_millis(50);
 
 /// How many of the boards that a client was sent are remembered. An echo of an older one
 /// counts as drawing, and holds a board for a moment.
@@ -75,8 +79,8 @@ pub(super) struct Scene {
     /// When it was last sent a board that did not only repeat its own changes. A change that
     /// arrives soon after may have crossed that board.
     replaced: Option<Instant>,
-    /// When it was last sent a board, and how large that was.
-    sent: Option<(Instant, usize)>,
+    /// When the last boards were sent to it, and how large each was.
+    sent: VecDeque<(Instant, usize)>,
     /// The revisions of the boards that it was sent, in ascending order.
     revisions: VecDeque<u64>,
     /// When its empty scene was last answered.
@@ -95,7 +99,7 @@ impl Scene {
             answered: 0,
             lacks_own: false,
             replaced: None,
-            sent: None,
+            sent: VecDeque::new(),
             revisions: VecDeque::new(),
             asked: None,
         }
@@ -215,10 +219,16 @@ impl Scene {
             ready = ready.max(now.instant + LOOK_AGAIN);
         }
         ready = ready.min(due.since + HELD);
-        if let Some((sent, before)) = self.sent {
-            ready = ready.max(sent + interval(bytes.max(before)));
+        if self.sent.len() == BOARDS_A_BURST
+            && let Some((first, _)) = self.sent.front()
+        {
+            ready = ready.max(*first + BURST);
         }
-        Some((self.sent.map(|(sent, _)| sent), ready))
+        let last = self.sent.back();
+        if let Some((sent, before)) = last {
+            ready = ready.max(*sent + interval(bytes.max(*before)));
+        }
+        Some((last.map(|(sent, _)| *sent), ready))
     }
 
     /// The client is sent the board of revision `at`. Returns the revision before the first
@@ -229,7 +239,10 @@ impl Scene {
             self.replaced = Some(now.instant);
         }
         self.lacks_own = self.is_under_way(at);
-        self.sent = Some((now.instant, bytes));
+        self.sent.push_back((now.instant, bytes));
+        if self.sent.len() > BOARDS_A_BURST {
+            self.sent.pop_front();
+        }
         self.remember(at);
         due.map_or(at, |due| due.previous)
     }
@@ -247,7 +260,7 @@ impl Scene {
 /// The distance between two boards of so many bytes to one socket.
 fn interval(bytes: usize) -> Duration {
     let fit = BYTES_A_SECOND / bytes.max(1);
-    match u32::try_from(fit.min(BOARDS_A_SECOND)) {
+    match u32::try_from(fit) {
         Ok(0) | Err(_) => SECOND.mul_f64(bytes as f64 / BYTES_A_SECOND as f64),
         Ok(fit) => SECOND / fit,
     }
