@@ -14,8 +14,8 @@ const PROMPT = 3500;
 
 const AWAY = ["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"];
 
-// The broken key of the last test is an error that is to be logged.
-const keeper = await Roomkeeper.start({ expected: [/WRONGTYPE/] });
+// What the last tests break is an error that is to be logged.
+const keeper = await Roomkeeper.start({ expected: [/WRONGTYPE/, /lacks its header/] });
 
 async function promptly(what, promise) {
   const start = performance.now();
@@ -152,4 +152,18 @@ test("a key of a wrong type is an internal error without a detail, and stores no
   assert.deepEqual(await keeper.redis.command("HGETALL", `room:{${code}}`), before);
   await keeper.redis.command("DEL", `room:{${code}}:messages`);
   await member.say(code, "mended");
+});
+
+test("a join that is stored and then finds the room damaged leaves nobody behind", async () => {
+  const { code } = await keeper.room();
+  const before = await keeper.joined(code);
+  await before.draw(code, [element("a")]);
+  await before.leave(code);
+  // Garbage that a join reads after it has been stored.
+  await keeper.redis.command("HSET", `room:{${code}}:whiteboard`, "b", "garbage");
+  const member = await keeper.member();
+  const { userId, username } = member;
+  assertRefused(await member.ask("join", { roomId: code, userId, username }), "INTERNAL");
+  await keeper.redis.command("HDEL", `room:{${code}}:whiteboard`, "b");
+  await until("nobody is there", async () => (await keeper.about(code)).participantCount === 0, 5_000);
 });

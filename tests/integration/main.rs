@@ -6,6 +6,7 @@
 mod cluster;
 mod contract;
 mod documents;
+mod elements;
 mod embedded;
 mod feed;
 mod fractional_index;
