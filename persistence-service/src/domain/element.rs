@@ -516,6 +516,7 @@ mod tests {
             ("image", "fileId", "7 {}"),
             ("image", "status", "7 {}"),
             ("image", "scale", r#"7 "x" [] [1] {}"#),
+            ("rectangle", "scale", r#"7 "x" [] [1] {}"#),
             (
                 "image",
                 "crop",

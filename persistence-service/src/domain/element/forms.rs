@@ -209,6 +209,8 @@ pub(super) static FIELDS: [Field; 52] = {
         Field::of_all("frameId", Text),
         Field::of_all("link", Link),
         Field::of_all("locked", Flag),
+        // Of images, and read in every element that has it.
+        Field::of_all("scale", POINT),
         Field::new("points", List(&POINT), &[Line, Arrow, Freedraw]),
         Field::new("startBinding", BINDING, &[Line, Arrow]),
         Field::new("endBinding", BINDING, &[Line, Arrow]),
@@ -232,7 +234,6 @@ pub(super) static FIELDS: [Field; 52] = {
         Field::new("font", Text, &[Kind::Text]),
         Field::new("fileId", Text, &[Image]),
         Field::new("status", Text, &[Image]),
-        Field::new("scale", POINT, &[Image]),
         Field::new("crop", CROP, &[Image]),
         Field::new("name", Text, &[Frame, Magicframe]),
     ]
