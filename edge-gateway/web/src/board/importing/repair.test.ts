@@ -92,6 +92,21 @@ describe("what Excalidraw cannot draw as it is", () => {
     });
   });
 
+  test("parts of a field that the server would refuse are understood or left out too", () => {
+    const arrow = kept({
+      ...OWN, type: "arrow", elbowed: true, points: [[0, 0], [9, 0]], boundElements: [{ id: 5, type: 3 }, "t", null, {}],
+      startBinding: { elementId: "a", focus: "x", gap: null, fixedPoint: [1, "y"], mode: 4 },
+      fixedSegments: [{ index: 1, start: { x: 0, y: 1 }, end: [2, 3, 4] }, { index: "1" }, 7],
+    });
+    expect(arrow["boundElements"]).toEqual([{ id: "5", type: "arrow" }, { id: "t", type: "arrow" }]);
+    expect(arrow["fixedSegments"]).toEqual([{ index: 1, start: [0, 1], end: [2, 3] }]);
+    // An elbow arrow is bound at a fixed point, or not at all.
+    expect(arrow["startBinding"]).toBeNull();
+    const plain = kept({ ...OWN, type: "arrow", startBinding: { elementId: "a", focus: "x", fixedPoint: [1, "y"], mode: 4 } });
+    expect(plain["startBinding"]).toEqual({ elementId: "a", focus: 0, gap: 1, fixedPoint: null, mode: null });
+    expect("polygon" in kept({ ...OWN, type: "line", polygon: "yes" })).toBe(false);
+  });
+
   test("a letter that is half of a pair is replaced", () => {
     expect(kept({ ...OWN, type: "text", text: "cut \ud83d" })["text"]).toBe("cut \ufffd");
   });

@@ -213,7 +213,8 @@ const point: Reader = (value) => {
 const bound: Reader = (value) => {
   const other = nameOf(isFields(value) ? value["id"] : value);
   if (other === undefined) return undefined;
-  return isFields(value) ? { ...value, id: other } : { type: "arrow", id: other };
+  if (!isFields(value)) return { type: "arrow", id: other };
+  return typeof value["type"] === "string" ? { ...value, id: other } : { ...value, type: "arrow", id: other };
 };
 
 const binding: Reader = (value) => {
@@ -226,14 +227,18 @@ const binding: Reader = (value) => {
     focus: number(value["focus"]) ?? 0,
     gap: number(value["gap"]) ?? 1,
     ...("fixedPoint" in value && { fixedPoint: point(value["fixedPoint"]) ?? null }),
+    ...("mode" in value && { mode: text(value["mode"]) ?? null }),
   };
 };
 
 const roundness: Reader = (value) =>
   isFields(value) && isNumber(value["type"]) && (value["value"] === undefined || isNumber(value["value"])) ? value : undefined;
 
-const segment: Reader = (value) =>
-  isFields(value) && isNumber(value["index"]) && point(value["start"]) && point(value["end"]) ? value : undefined;
+const segment: Reader = (value) => {
+  if (!isFields(value)) return undefined;
+  const [start, end] = [point(value["start"]), point(value["end"])];
+  return start && end && isNumber(value["index"]) ? { ...value, start, end } : undefined;
+};
 
 const READERS: Readonly<Record<string, Reader>> = {
   x: number, y: number, width: number, height: number, angle: number, updated: number,
@@ -247,7 +252,7 @@ const READERS: Readonly<Record<string, Reader>> = {
   textAlign: oneOf("left", "center", "right"),
   verticalAlign: oneOf("top", "middle", "bottom"),
   text: words, originalText: words, name: words,
-  locked: truth, autoResize: truth, simulatePressure: truth, elbowed: truth,
+  locked: truth, autoResize: truth, simulatePressure: truth, elbowed: truth, polygon: truth,
   containerId: id, frameId: id,
   groupIds: listOf(id), boundElementIds: listOf(id), boundElements: listOf(bound),
   startBinding: binding, endBinding: binding,
