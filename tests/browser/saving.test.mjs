@@ -152,6 +152,22 @@ test("whoever opens a board with content 60,000 px apart for the first time sees
   await until("something is seen", async () => (await seen(ann)) > 1000);
 });
 
+test("a file whose content is 60,000 px apart is shown where some of it is", async () => {
+  const ann = await opened(await roomWith(element()), 1);
+  const elements = [element({ x: 100_000 }), element({ x: 160_000 }), element({ x: 160_200 })];
+  await ann.page.getByLabel("Add an .excalidraw file").setInputFiles({
+    name: "far.excalidraw",
+    mimeType: "application/json",
+    buffer: Buffer.from(JSON.stringify({ type: "excalidraw", version: 2, elements, appState: {}, files: {} })),
+  });
+  await until("it is added", async () => (await ann.scene()).length === 4);
+  await until("something of it is seen", async () => {
+    const { scrollX } = await ann.page.evaluate(
+      () => JSON.parse(localStorage.getItem(Object.keys(localStorage).find((key) => key.startsWith("roomkeeper.view."))) ?? "{}"));
+    return scrollX < -90_000 && (await seen(ann)) > 500;
+  });
+});
+
 test("a shape that is larger than the view is seen at its edge", async () => {
   const code = await roomWith(element({ width: 90_000, height: 90_000, backgroundColor: "transparent", strokeColor: "#ffc9c9", strokeWidth: 400 }));
   const ann = await opened(code, 1);

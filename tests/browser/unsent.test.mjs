@@ -175,6 +175,25 @@ test("names with half an emoji are taken", async () => {
   assert.deepEqual([name, createdBy], ["Plan \ufffd", "Ann \ufffd"]);
 });
 
+test("a text on the board with half an emoji is stored, and shown as it is stored", async () => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(keeper, "Ann");
+  await ann.enter(code);
+  const box = await ann.focusBoard();
+  await ann.page.keyboard.press("t");
+  await ann.page.mouse.click(box.x + 400, box.y + 300);
+  await ann.page.keyboard.type("cut ");
+  await ann.page.locator("textarea.excalidraw-wysiwyg").evaluate((field) => {
+    field.value += "\ud83d";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  await ann.page.keyboard.press("Escape");
+  await until("it is stored", async () => (await keeper.board(code))[0]?.text === "cut \ufffd");
+  await sameBoard(code, [ann], 1);
+  const [shown] = await ann.scene();
+  assert.equal(shown.text, "cut \ufffd");
+});
+
 test("the Enter that ends a composition sends nothing, in Safari's order of events too", async () => {
   const { code } = await keeper.room();
   const ann = await browser.person(keeper, "Ann");

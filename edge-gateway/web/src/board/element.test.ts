@@ -166,6 +166,14 @@ describe("sending", () => {
     expect(dropped).toEqual(["link", "customData"]);
   });
 
+  test("half of a surrogate pair is replaced in every text, and the element is another one then", () => {
+    const { element: sent, isMended } = sendable(element("text", { text: "cut \ud83d", customData: { of: ["\ude00"] } }));
+    expect(sent).toEqual(element("text", { text: "cut \ufffd", customData: { of: ["\ufffd"] } }));
+    expect(isMended).toBe(true);
+    // A text that only looks like the escape of one.
+    expect(sendable(element("text", { text: "\\ud83d and 😀" })).isMended).toBe(false);
+  });
+
   test("former fields are not sent", () => {
     const { element: sent, dropped } = sendable(element("text", { text: "a", fontSize: 36, font: "20px Virgil", baseline: 3 }));
     expect(sent).toEqual(element("text", { text: "a", fontSize: 36 }));

@@ -5,6 +5,7 @@
  * in that it relies on; version and nonce stay, so that the copy counts as the same element.
  */
 
+import { wellFormed } from "../browser/text";
 import type { WireElement } from "../protocol/payloads";
 
 type Fields = Record<string, unknown>;
@@ -275,8 +276,19 @@ function completeBinding(element: Fields, binding: unknown): unknown {
 /** How deep the server lets JSON nest, `elements` and the payload around them included. */
 const DEEPEST = 60;
 
-/** An element as it is sent, and the fields that the server would refuse it for, which are dropped from it. */
-export function sendable(element: WireElement): { element: WireElement; dropped: string[] } {
+/** What JSON writes for half of a surrogate pair, which the server does not read. */
+const HALF_OF_A_PAIR = /\\ud[89a-f][0-9a-f]{2}/;
+
+/** An element as it is sent. */
+export interface Sendable {
+  element: WireElement;
+  /** The fields that the server would refuse the element for, which are dropped from it. */
+  dropped: string[];
+  /** Whether a text held half of a surrogate pair, which is replaced. */
+  isMended: boolean;
+}
+
+export function sendable(element: WireElement): Sendable {
   const sent: WireElement = { ...element };
   const dropped: string[] = [];
   dropFormerFields(sent);
@@ -289,7 +301,14 @@ export function sendable(element: WireElement): { element: WireElement; dropped:
     delete sent[field];
     dropped.push(field);
   }
-  return { element: sent, dropped };
+  return { ...mended(sent), dropped };
+}
+
+function mended(element: WireElement): Pick<Sendable, "element" | "isMended"> {
+  const json = JSON.stringify(element);
+  if (!HALF_OF_A_PAIR.test(json)) return { element, isMended: false };
+  const whole = JSON.parse(json, (_, value: unknown) => (typeof value === "string" ? wellFormed(value) : value)) as WireElement;
+  return { element: whole, isMended: JSON.stringify(whole) !== json };
 }
 
 /** Names of the kind `name.tld`, with what may follow a host. */

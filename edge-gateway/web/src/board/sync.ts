@@ -168,8 +168,8 @@ export class BoardSync {
   #take(element: WireElement, change: SceneChange): void {
     // The scene changes its elements in place; what is sent must not change under way.
     const copy = structuredClone(this.#scene?.forSending(element) ?? element);
-    const { element: sent, dropped } = sendable(copy);
-    if (sent["link"] !== copy["link"] || dropped.length > 0) {
+    const { element: sent, dropped, isMended } = sendable(copy);
+    if (isMended || sent["link"] !== copy["link"] || dropped.length > 0) {
       // It is another element now: under the same version all would not hold the same.
       sent.version += 1;
       sent.versionNonce = anyNonce();

@@ -6,6 +6,7 @@
  * today, once, here. An element costs its place only if nothing of it could be drawn.
  */
 
+import { wellFormed } from "../../browser/text";
 import { Limits, type WireElement } from "../../protocol/payloads";
 import { isDeep, judge, sendable } from "../element";
 import { bytesOf } from "../fullness";
@@ -67,11 +68,6 @@ export function repair(raw: unknown, measure: Measure): Outcome {
   if (isMeasured) Object.assign(element, measure(element));
   if (bytesOf(element) > Limits.elementBytes) return { left: TOO_LARGE };
   return { element, name: nameOf(raw["id"]), isMeasured, nonce: nonceOf(raw["versionNonce"]), raw, dropped };
-}
-
-/** Half a pair of surrogates is no letter, and no JSON that the server reads. */
-function wellFormed(text: string): string {
-  return text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 function typeOf(type: unknown): string {
