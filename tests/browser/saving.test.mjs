@@ -76,6 +76,12 @@ test("what XML cannot hold does not break an SVG", async () => {
   assert.deepEqual(await textsOf(ann, svg), ["tab bed", "bell", "!"]);
 });
 
+test("a saved drawing holds what is stored, though two elements share an index", async () => {
+  const elements = [element({ index: "a1" }), element({ index: "a1" }), element({ index: "a2" })];
+  const ann = await opened(await roomWith(...elements), 3);
+  assert.deepEqual(await ann.scene(), elements);
+});
+
 /** The width and height that a PNG file says. */
 async function sizeOf(person) {
   const [download] = await Promise.all([person.page.waitForEvent("download"), person.boardMenu("Save as PNG")]);

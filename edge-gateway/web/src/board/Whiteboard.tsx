@@ -199,7 +199,7 @@ const Board = memo(function Board({ session, name, isClosed, guarded }: Props & 
         <MainMenu>
           <MainMenu.Item onSelect={() => save(savePng)}>Save as PNG</MainMenu.Item>
           <MainMenu.Item onSelect={() => save(saveSvg)}>Save as SVG</MainMenu.Item>
-          <MainMenu.Item onSelect={() => save(saveScene)}>Save as .excalidraw</MainMenu.Item>
+          <MainMenu.Item onSelect={() => save((board, title) => saveScene(board, title, session.board))}>Save as .excalidraw</MainMenu.Item>
           <MainMenu.Item onSelect={() => picker.current?.click()}>Add an .excalidraw file…</MainMenu.Item>
           <MainMenu.Separator />
           <MainMenu.DefaultItems.SearchMenu />

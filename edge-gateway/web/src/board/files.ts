@@ -1,11 +1,14 @@
 /** A board as files. */
 
 import { exportToBlob, exportToSvg, serializeAsJSON } from "@excalidraw/excalidraw";
+import type { ExcalidrawElement } from "@excalidraw/excalidraw/element/types";
 import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import { download, fileName } from "../browser/files";
-import { xml } from "../browser/xml";
 import type { Theme } from "../browser/theme";
+import { xml } from "../browser/xml";
+import type { WireElement } from "../protocol/payloads";
+import type { BoardSync } from "./sync";
 
 /**
  * How large a picture may be, in pixels of a side and in all: what every browser can paint, and
@@ -50,8 +53,9 @@ export async function saveSvg(api: ExcalidrawImperativeAPI, name: string, theme:
   download(fileName(name, "svg"), xml(svg), "image/svg+xml");
 }
 
-export function saveScene(api: ExcalidrawImperativeAPI, name: string): void {
-  const text = serializeAsJSON(api.getSceneElements(), api.getAppState(), {}, "local");
+export function saveScene(api: ExcalidrawImperativeAPI, name: string, board: BoardSync): void {
+  const elements = api.getSceneElements().map((element) => board.asStored(element as unknown as WireElement));
+  const text = serializeAsJSON(elements as unknown as ExcalidrawElement[], api.getAppState(), {}, "local");
   download(fileName(name, "excalidraw"), text, "application/json");
 }
 

@@ -165,9 +165,14 @@ export class BoardSync {
     return change;
   }
 
+  /** An element of the scene with the index that all clients store, not the one it is shown with here. */
+  asStored(element: WireElement): WireElement {
+    return this.#scene?.forSending(element) ?? element;
+  }
+
   #take(element: WireElement, change: SceneChange): void {
     // The scene changes its elements in place; what is sent must not change under way.
-    const copy = structuredClone(this.#scene?.forSending(element) ?? element);
+    const copy = structuredClone(this.asStored(element));
     const { element: sent, dropped, isMended } = sendable(copy);
     if (isMended || sent["link"] !== copy["link"] || dropped.length > 0) {
       // It is another element now: under the same version all would not hold the same.
