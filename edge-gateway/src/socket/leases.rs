@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use rand::Rng as _;
 use roomkeeper_proto::v1 as proto;
 use tokio::time::sleep;
@@ -29,6 +29,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many sessions one call renews.
 const AT_ONCE: usize = 500;
+
+/// How many such calls are under way at once. Each takes two seconds at most, so that all
+/// sessions of a full gateway are renewed well within a lease even while a store is silent.
+const CALLS_AT_ONCE: usize = 8;
 
 /// How many sessions are brought back at once.
 const BROUGHT_BACK_AT_ONCE: usize = 32;
@@ -117,19 +121,19 @@ impl Leases {
 
     /// Renews all of them; a part that fails keeps no other from being renewed.
     async fn renew(&self, persistence: &Persistence) -> Result<(), Error> {
-        let keys: Vec<Key> = self.held().keys().cloned().collect();
-        let mut renewed = Ok(());
-        for part in keys.chunks(AT_ONCE) {
-            if let Err(error) = self.renew_part(persistence, part).await {
-                renewed = Err(error);
-            }
-        }
-        renewed
+        let mut keys: Vec<Key> = self.held().keys().cloned().collect();
+        // The sessions of a room go in one call, which asks their room once.
+        keys.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        let parts: Vec<Vec<Key>> = keys.chunks(AT_ONCE).map(<[Key]>::to_vec).collect();
+        let parts = stream::iter(parts)
+            .map(async |part| self.renew_part(persistence, part).await)
+            .buffer_unordered(CALLS_AT_ONCE);
+        worst_of(parts).await
     }
 
-    async fn renew_part(&self, persistence: &Persistence, part: &[Key]) -> Result<(), Error> {
+    async fn renew_part(&self, persistence: &Persistence, part: Vec<Key>) -> Result<(), Error> {
         let sessions = part
-            .iter()
+            .into_iter()
             .map(|(room, session)| proto::SessionRef {
                 room_code: room.as_str().to_owned(),
                 session_id: session.as_ref().to_owned(),
@@ -137,7 +141,7 @@ impl Leases {
             .collect();
         let unknown = persistence.renew_sessions(sessions).await?;
         // Many at once, as after a long outage: each is out of its room until then.
-        stream::iter(unknown)
+        let brought_back = stream::iter(unknown)
             .map(async |session| {
                 let proto::SessionRef {
                     room_code,
@@ -152,9 +156,8 @@ impl Leases {
                     Err(error) => Err(error),
                 }
             })
-            .buffer_unordered(BROUGHT_BACK_AT_ONCE)
-            .try_collect()
-            .await
+            .buffer_unordered(BROUGHT_BACK_AT_ONCE);
+        worst_of(brought_back).await
     }
 
     /// Joins a session again that ended although its socket lives.
@@ -197,9 +200,26 @@ impl Leases {
     }
 }
 
+/// Waits until all are done, and returns a failure if there was any: one that fails keeps no
+/// other from being done.
+async fn worst_of(all: impl Stream<Item = Result<(), Error>>) -> Result<(), Error> {
+    all.fold(Ok(()), async |worst, one| worst.and(one)).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_cannot_be_brought_back_keeps_no_other_from_it() {
+        let done = AtomicU64::new(0);
+        let all = stream::iter([true, false, true]).map(|works| {
+            done.fetch_add(1, Ordering::Relaxed);
+            works.then_some(()).ok_or(Error::StoreUnavailable)
+        });
+        assert_eq!(worst_of(all).await, Err(Error::StoreUnavailable));
+        assert_eq!(done.into_inner(), 3);
+    }
 
     #[test]
     fn a_session_is_held_as_long_as_its_lease() {
