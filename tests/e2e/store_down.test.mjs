@@ -90,6 +90,17 @@ for (const [how, away, back] of [
   });
 }
 
+test("P12: a Redis that refuses writes for lack of replicas is not ready, and is again by itself", async () => {
+  const { code } = await keeper.room();
+  await keeper.redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
+  await until("it is not ready", async () => (await keeper.get("/readyz")).status === 503);
+  assert.equal(await health(), "NOT_SERVING");
+  assert.equal((await keeper.get(`/api/rooms/${code}`)).status, 200, "reads go on");
+  await keeper.redis.command("CONFIG", "SET", "min-replicas-to-write", "0");
+  await keeper.ready();
+  assert.equal(await health(), "SERVING");
+});
+
 for (const [what, program] of [["Redis", keeper.redis], ["the service", keeper.service.program]]) {
   test(`with ${what} silent, events sent at once by one socket are all answered promptly`, async () => {
     const { code } = await keeper.room();

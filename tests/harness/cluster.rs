@@ -1,4 +1,7 @@
+use std::collections::HashMap;
+
 use persistence_service::domain::RoomCode;
+use redis::FromRedisValue;
 use tempfile::TempDir;
 
 use crate::process::{Process, kill_master, until};
@@ -14,7 +17,7 @@ const SLOTS_EACH: usize = 16_384 / MASTERS;
 pub struct RedisCluster {
     /// The masters, then their replicas in the same order.
     nodes: Vec<Process>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl RedisCluster {
@@ -33,7 +36,7 @@ impl RedisCluster {
             let arguments = |port, bus| arguments(port, bus, node_timeout);
             nodes.push(Process::start(data.path(), arguments).await);
         }
-        let cluster = Self { nodes, _data: data };
+        let cluster = Self { nodes, data };
         cluster.join().await;
         cluster
     }
@@ -100,16 +103,64 @@ impl RedisCluster {
     }
 
     /// The slot of a room.
+    ///
+    /// # Panics
+    ///
+    /// Where no server answers.
     pub async fn slot(&self, code: RoomCode) -> usize {
         let key = format!("room:{{{code}}}");
-        self.nodes[MASTERS - 1]
-            .run(&["CLUSTER", "KEYSLOT", &key])
-            .await
+        for node in &self.nodes {
+            // Any server knows that, and some may have been killed.
+            if let Ok(slot) = node.try_run(&["CLUSTER", "KEYSLOT", &key]).await {
+                return slot;
+            }
+        }
+        panic!("no server of the cluster answers");
     }
 
     /// Which of the masters a room was on in the beginning.
     pub async fn master_of(&self, code: RoomCode) -> usize {
-        (self.slot(code).await / SLOTS_EACH).min(MASTERS - 1)
+        self.master_of_slot(self.slot(code).await)
+    }
+
+    /// Which of the masters a slot was on in the beginning.
+    pub fn master_of_slot(&self, slot: usize) -> usize {
+        (slot / SLOTS_EACH).min(MASTERS - 1)
+    }
+
+    /// The first code whose slot is a wanted one.
+    ///
+    /// # Panics
+    ///
+    /// Where no code has one.
+    pub async fn code_where(&self, wanted: impl Fn(usize) -> bool) -> RoomCode {
+        let mut next = RoomCode::FIRST;
+        loop {
+            let code = RoomCode::from_number(next).expect("a code");
+            if wanted(self.slot(code).await) {
+                return code;
+            }
+            next += 1;
+        }
+    }
+
+    /// So many codes of one range of 64 slots.
+    ///
+    /// # Panics
+    ///
+    /// Where there are not so many.
+    pub async fn codes_of_one_range(&self, count: usize) -> Vec<RoomCode> {
+        let mut ranges: HashMap<usize, Vec<RoomCode>> = HashMap::new();
+        let mut next = RoomCode::FIRST;
+        loop {
+            let code = RoomCode::from_number(next).expect("a code");
+            let range = ranges.entry(self.slot(code).await / 64).or_default();
+            range.push(code);
+            if range.len() == count {
+                return range.clone();
+            }
+            next += 1;
+        }
     }
 
     /// The first codes of rooms that are on each of the masters.
@@ -132,6 +183,36 @@ impl RedisCluster {
     pub async fn kill(&mut self, master: usize) {
         let (masters, replicas) = self.nodes.split_at_mut(MASTERS);
         kill_master(&mut masters[master], &replicas[master]).await;
+    }
+
+    /// Ends a master that has no replica at once: its rooms are away from now on.
+    pub fn lose(&mut self, master: usize) {
+        self.nodes[master].kill();
+    }
+
+    /// Starts a master that was lost again, on nothing: these servers keep no file.
+    pub async fn find_again(&mut self, master: usize) {
+        self.nodes[master].restart(self.data.path()).await;
+        until("that it is in service", async || {
+            let info: String = self.nodes[master].run(&["CLUSTER", "INFO"]).await;
+            info.contains("cluster_state:ok")
+        })
+        .await;
+    }
+
+    /// Stops a master as it is, until it goes on: it answers nothing, and closes nothing.
+    pub fn freeze(&self, master: usize) {
+        signal(self.nodes[master].pid(), "STOP");
+    }
+
+    /// Lets a master go on that was stopped.
+    pub fn thaw(&self, master: usize) {
+        signal(self.nodes[master].pid(), "CONT");
+    }
+
+    /// Runs one command at a master, given as its words.
+    pub async fn run<T: FromRedisValue>(&self, master: usize, words: &[&str]) -> T {
+        self.nodes[master].run(words).await
     }
 
     /// Lets a master that has a replica change places with it.
@@ -184,6 +265,14 @@ impl RedisCluster {
                 .await;
         }
     }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .expect("kill is installed");
+    assert!(sent.success(), "the server runs");
 }
 
 fn arguments(port: u16, bus: u16, node_timeout: &str) -> Vec<String> {

@@ -19,8 +19,8 @@ pub use properties::always;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use rooms::{
-    AnyStore, Store, StoreKind, change, drawing, join, message, new_room, participant, rectangle,
-    request, settings,
+    AnyStore, Store, StoreKind, change, drawing, join, message, new_room, participant, position,
+    rectangle, request, settings,
 };
 pub use sentinel::RedisSentinel;
 

@@ -1,17 +1,21 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use persistence_service::{
     domain::{CatchUp, NewRoom, Position, Request, Room, RoomCode, RoomStats, SessionId, UserId},
     repository::{
-        Answer, Drawing, Join, NewMessage, NewSignal, RepositoryError, RoomCursor, RoomRepository,
-        SavedDrawing, SavedMessage, Since,
+        Answer, Drawing, Join, NewMessage, NewSignal, RepositoryError, RoomCursor, RoomList,
+        RoomRepository, SavedDrawing, SavedMessage, Since,
     },
 };
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// A store, looked at while it works: everything goes to the real one.
 #[derive(Debug)]
@@ -76,6 +80,14 @@ impl RoomRepository for Observed {
         self.store.claim_code(request, candidate, taken).await
     }
 
+    fn can_keep(&self, code: RoomCode) -> bool {
+        self.store.can_keep(code)
+    }
+
+    fn usable_id(&self) -> Option<Uuid> {
+        self.store.usable_id()
+    }
+
     async fn create_room(
         &self,
         code: RoomCode,
@@ -93,7 +105,7 @@ impl RoomRepository for Observed {
         &self,
         after: Option<RoomCursor>,
         limit: usize,
-    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
+    ) -> Result<RoomList, RepositoryError> {
         self.store.rooms(after, limit).await
     }
 
@@ -144,7 +156,7 @@ impl RoomRepository for Observed {
     async fn positions(
         &self,
         codes: &[RoomCode],
-    ) -> Result<Vec<Option<Position>>, RepositoryError> {
+    ) -> Vec<Result<Option<Position>, RepositoryError>> {
         self.store.positions(codes).await
     }
 
@@ -162,6 +174,10 @@ impl RoomRepository for Observed {
 
     async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError> {
         self.store.settle(code).await
+    }
+
+    async fn settle_all(&self, codes: &[RoomCode]) -> HashSet<RoomCode> {
+        self.store.settle_all(codes).await
     }
 
     fn availability(&self) -> watch::Receiver<bool> {

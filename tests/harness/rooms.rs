@@ -2,8 +2,8 @@ use std::{fmt, ops::Deref, path::Path, sync::Arc, time::Duration};
 
 use persistence_service::{
     domain::{
-        ChatText, ElementChange, NewRoom, Participant, Request, RequestId, RoomCode, RoomName,
-        Seats, SessionId, UserId, Username,
+        ChatText, ElementChange, NewRoom, Participant, Position, Request, RequestId, RoomCode,
+        RoomName, Seats, SessionId, UserId, Username,
     },
     feed::{Hub, Mailboxes, Watch},
     repository::{
@@ -213,6 +213,16 @@ impl Store {
         store.below = Box::new(self.redis);
         store
     }
+}
+
+/// Where a room is.
+///
+/// # Panics
+///
+/// Where the store fails.
+pub async fn position(rooms: &dyn RoomRepository, code: RoomCode) -> Option<Position> {
+    let mut positions = rooms.positions(&[code]).await;
+    positions.remove(0).expect("the store works")
 }
 
 /// Codes of one test process never meet.

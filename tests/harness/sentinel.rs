@@ -1,3 +1,4 @@
+use redis::FromRedisValue;
 use tempfile::TempDir;
 
 use crate::process::{Process, kill_master, until};
@@ -55,6 +56,11 @@ impl RedisSentinel {
     /// The address to connect to.
     pub fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/rooms", self.sentinel.port)
+    }
+
+    /// Runs one command at the master, given as its words.
+    pub async fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.master.run(words).await
     }
 
     /// Ends the master at once, as a crash would.

@@ -68,7 +68,7 @@ async fn the_space_of_rooms_that_ended_is_given_back() {
     fill(&rooms, 1_000..1_000 + ROOMS).await;
     let full = file_length(folder.path());
     let ended = async {
-        while !rooms.rooms(None, 1).await.unwrap().0.is_empty() {
+        while !rooms.rooms(None, 1).await.unwrap().rooms.is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -92,7 +92,7 @@ async fn the_space_of_rooms_that_ended_is_given_back() {
         "there was something to give back: {full}"
     );
 
-    assert_eq!(rooms.rooms(None, 1_000).await.unwrap().0.len(), 100);
+    assert_eq!(rooms.rooms(None, 1_000).await.unwrap().rooms.len(), 100);
     rooms.close().await;
     let rooms = open(&folder, settings(DAY)).await;
     let code = RoomCode::from_number(500_000).unwrap();

@@ -8,8 +8,8 @@ use persistence_service::{
     repository::{NewSignal, RoomRepository, Since},
 };
 use roomkeeper_tests::{
-    AnyStore, Store, StoreKind, drawing, join, message, new_room, participant, rectangle, request,
-    soon,
+    AnyStore, Store, StoreKind, drawing, join, message, new_room, participant, position, rectangle,
+    request, soon,
 };
 
 use crate::contract::on_every_store;
@@ -107,9 +107,7 @@ impl Reader {
 }
 
 async fn revision(store: &AnyStore, code: RoomCode) -> u64 {
-    store.rooms.positions(&[code]).await.unwrap()[0]
-        .unwrap()
-        .revision
+    position(&*store.rooms, code).await.unwrap().revision
 }
 
 async fn say(rooms: &dyn RoomRepository, code: RoomCode, text: &str) {

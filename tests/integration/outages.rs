@@ -236,6 +236,59 @@ async fn a_demoted_redis_is_left_until_it_is_a_master_again() {
     }
 }
 
+/// The store says that it is, or is not, available, without a call that could find out.
+async fn says(store: &Store, what: &str, wanted: bool) {
+    let mut available = store.rooms.availability();
+    soon(what, available.wait_for(|&up| up == wanted))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_writes_is_not_ready_and_is_ready_when_it_takes_them() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    let set = async |name: &str, value: &str| {
+        let _: String = store.redis.run(&["CONFIG", "SET", name, value]).await;
+    };
+    set("min-replicas-to-write", "1").await;
+    says(&store, "too few replicas", false).await;
+    store.rooms.room(code).await.unwrap().unwrap();
+    set("min-replicas-to-write", "0").await;
+    says(&store, "enough replicas", true).await;
+
+    let dir: Vec<String> = store.redis.run(&["CONFIG", "GET", "dir"]).await;
+    let file = std::path::Path::new(&dir[1]).join("dump.rdb");
+    std::fs::create_dir(&file).unwrap();
+    set("save", "3600 1").await;
+    let _: redis::Value = store.redis.run(&["BGSAVE", "SCHEDULE"]).await;
+    says(&store, "that it cannot save", false).await;
+    store.rooms.room(code).await.unwrap().unwrap();
+    set("save", "").await;
+    says(&store, "that it need not save", true).await;
+
+    let _: redis::Value = store.redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    says(&store, "its demotion", false).await;
+    let _: redis::Value = store.redis.run(&["REPLICAOF", "NO", "ONE"]).await;
+    says(&store, "its promotion", true).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_is_ready_since_reads_and_leaves_go_on() {
+    let store = Store::start().await;
+    let code = store.room().await;
+    let _: String = store
+        .redis
+        .run(&["CONFIG", "SET", "maxmemory", "1mb"])
+        .await;
+    let refused = store.rooms.save_message(&message(code, "ann", "no")).await;
+    assert!(matches!(refused, Err(RepositoryError::Full)), "{refused:?}");
+    let mut available = store.rooms.availability();
+    // Two questions to the server lie within this time.
+    let changed = timeout(Duration::from_millis(2_500), available.wait_for(|&up| !up)).await;
+    assert!(changed.is_err(), "it is ready all the time");
+}
+
 #[tokio::test]
 async fn a_redis_that_runs_somebody_elses_script_is_busy_until_it_ends() {
     let mut it = Refusing::start().await;

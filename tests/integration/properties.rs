@@ -16,7 +16,7 @@ use proptest::{
 };
 use roomkeeper_tests::{
     From, Kept, Model, Operation, StoreKind, Stroke, always, change, drawing, join, message,
-    new_room, rectangle, request, settings,
+    new_room, position, rectangle, request, settings,
 };
 use tokio::runtime::Runtime;
 
@@ -208,10 +208,10 @@ fn elements(change: &Change) -> Vec<String> {
 
 /// The board as it stands, tombstones too.
 async fn board(rooms: &dyn RoomRepository, code: RoomCode) -> BTreeMap<String, (u64, u64, String)> {
-    let positions = rooms.positions(&[code]).await.unwrap();
+    let epoch = position(rooms, code).await.unwrap().epoch;
     let created = Position {
-        epoch: positions[0].unwrap().epoch,
-        revision: positions[0].unwrap().epoch,
+        epoch,
+        revision: epoch,
     };
     let read = rooms.catch_up(code, Since::Position(created), 100).await;
     let read = read.unwrap().unwrap();

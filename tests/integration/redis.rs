@@ -6,7 +6,9 @@ use persistence_service::{
     domain::{Participant, RoomCode},
     repository::{RepositoryError, RoomSettings, Since},
 };
-use roomkeeper_tests::{Store, drawing, join, message, participant, rectangle, settings, soon};
+use roomkeeper_tests::{
+    Store, drawing, join, message, participant, position, rectangle, settings, soon,
+};
 
 /// The keys of a room but those of its requests, with when they end.
 async fn expiries(store: &Store, code: RoomCode) -> BTreeMap<String, i64> {
@@ -170,8 +172,8 @@ async fn the_index_is_repaired_by_the_next_join() {
         .await
         .unwrap()
         .unwrap();
-    let (rooms, _) = store.rooms.rooms(None, 10).await.unwrap();
-    assert_eq!(rooms.len(), 1);
+    let listed = store.rooms.rooms(None, 10).await.unwrap();
+    assert_eq!(listed.rooms.len(), 1);
 }
 
 #[tokio::test]
@@ -240,13 +242,13 @@ async fn a_full_redis_refuses_writes_whole_and_lets_people_leave() {
         .redis
         .run(&["CONFIG", "SET", "maxmemory", "1mb"])
         .await;
-    let before = store.rooms.positions(&[code]).await.unwrap();
+    let before = position(&*store.rooms, code).await;
     let refused = store
         .rooms
         .save_message(&message(code, "ann", "no room"))
         .await;
     assert!(matches!(refused, Err(RepositoryError::Full)), "{refused:?}");
-    assert_eq!(store.rooms.positions(&[code]).await.unwrap(), before);
+    assert_eq!(position(&*store.rooms, code).await, before);
     assert_eq!(
         store
             .rooms
@@ -296,7 +298,7 @@ async fn a_key_of_the_wrong_type_fails_its_room_alone_and_changes_nothing() {
         let key = format!("{room}:{part}");
         let _: i64 = store.redis.run(&["DEL", &key]).await;
         let _: String = store.redis.run(&["SET", &key, "garbage"]).await;
-        let before = store.rooms.positions(&[broken]).await.unwrap();
+        let before = position(&*store.rooms, broken).await;
         let failed = match part {
             "messages" => store
                 .rooms
@@ -313,11 +315,7 @@ async fn a_key_of_the_wrong_type_fails_its_room_alone_and_changes_nothing() {
             matches!(failed, Err(RepositoryError::Damaged(_))),
             "{part}: {failed:?}"
         );
-        assert_eq!(
-            store.rooms.positions(&[broken]).await.unwrap(),
-            before,
-            "{part}"
-        );
+        assert_eq!(position(&*store.rooms, broken).await, before, "{part}");
     }
     fill(&store, sound).await;
 }

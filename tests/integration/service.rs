@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 
 pub(crate) struct Service {
     pub(crate) client: RoomServiceClient<Channel>,
-    address: String,
+    pub(crate) address: String,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }

@@ -112,6 +112,9 @@ pub(super) async fn list(State(http): State<Http>, parameters: Parameters) -> An
         count: usize,
         #[serde(skip_serializing_if = "str::is_empty")]
         next_page_token: &'a str,
+        /// Some rooms could not be read; absent where that is not so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        incomplete: Option<bool>,
     }
     let request = proto::ListRoomsRequest {
         page_size: parameters.limit(MAX_ROOMS)?.unwrap_or_default(),
@@ -123,6 +126,7 @@ pub(super) async fn list(State(http): State<Http>, parameters: Parameters) -> An
         rooms: page.rooms.iter().map(Room::from).collect(),
         count: page.rooms.len(),
         next_page_token: &page.next_page_token,
+        incomplete: page.incomplete.then_some(true),
     }))
 }
 

@@ -5,6 +5,7 @@
 //! call that may have been received is repeated only if that is safe: reads, joins, leaves,
 //! and writes, which always carry a request id.
 
+mod creation;
 mod endpoint;
 mod pipeline;
 mod status;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Request, Response, Status, transport::Channel};
 use tracing::{debug, error};
 
+use creation::CreationId;
 pub(crate) use endpoint::Counted;
 use endpoint::Endpoints;
 pub use endpoint::{Endpoint, Health};
@@ -104,14 +106,27 @@ impl Persistence {
         self.endpoints.watch_health().await;
     }
 
-    /// Creates a room; `request.request_id` makes it safe to repeat.
+    /// Creates a room; `request.request_id` makes it safe to repeat, and is known to nobody
+    /// else. Where the place of its outcome is away, the service names an id that has another
+    /// place, and that is used instead.
     pub async fn create_room(
         &self,
         request: proto::CreateRoomRequest,
     ) -> Result<proto::CreateRoomResponse, Error> {
-        self.call(Repeat::Write, request, |mut client, request| async move {
-            client.create_room(request).await
-        })
+        let id = CreationId::new(request.request_id.clone());
+        let id = &id;
+        self.call(
+            Repeat::Write,
+            request,
+            |mut client, mut request| async move {
+                request.get_mut().request_id = id.begin();
+                let answer = client.create_room(request).await;
+                if let Err(status) = &answer {
+                    id.refused(status);
+                }
+                answer
+            },
+        )
         .await
     }
 

@@ -139,25 +139,32 @@ impl Hub {
                 () = self.draining.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            if let Err(error) = self.compare_once().await {
-                tracing::debug!(%error, "watched rooms were not compared with the store");
-            }
+            self.compare_once().await;
         }
     }
 
-    async fn compare_once(&self) -> Result<(), RepositoryError> {
+    /// Compares each room for itself: one that cannot be read now is compared the next time.
+    async fn compare_once(&self) {
         for codes in self.mailboxes.watched().chunks(COMPARED_AT_ONCE) {
-            let positions = self.repository.positions(codes).await?;
+            let positions = self.repository.positions(codes).await;
             // What was told before the positions were read is in the mailboxes
             // before them, so a reader that is behind a position has lost something.
-            if let Some(code) = codes.first() {
-                self.repository.settle(*code).await?;
-            }
+            let settled = self.repository.settle_all(codes).await;
             for (code, position) in codes.iter().zip(positions) {
-                self.mailboxes.put(*code, &Mail::Stored(position));
+                let stored = match position {
+                    Ok(stored) => stored,
+                    // Its readers read it, and are told what is wrong with it.
+                    Err(RepositoryError::Damaged(_)) => None,
+                    Err(error) => {
+                        tracing::debug!(room.code = %code, %error, "a room was not compared");
+                        continue;
+                    }
+                };
+                if settled.contains(code) {
+                    self.mailboxes.put(*code, &Mail::Stored(stored));
+                }
             }
         }
-        Ok(())
     }
 }
 

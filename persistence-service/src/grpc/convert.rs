@@ -114,6 +114,7 @@ pub(super) fn room_page(page: RoomPage) -> proto::ListRoomsResponse {
     proto::ListRoomsResponse {
         rooms: page.rooms.into_iter().map(room).collect(),
         next_page_token: page.next_page_token,
+        incomplete: page.incomplete,
     }
 }
 

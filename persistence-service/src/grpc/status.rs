@@ -10,6 +10,9 @@ use crate::{domain::Invalid, repository::RepositoryError, rooms::RoomError};
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "roomkeeper";
 
+/// What a creation that was refused names another request id by.
+const USABLE_REQUEST_ID: &str = "usable_request_id";
+
 /// When a caller may try again after the store was not available.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -22,7 +25,7 @@ fn row(error: &RoomError) -> (Code, &'static str) {
         RoomError::Full => (Code::ResourceExhausted, "ROOM_FULL"),
         RoomError::NotJoined => (Code::FailedPrecondition, "NOT_JOINED"),
         RoomError::IdentityMismatch => (Code::PermissionDenied, "IDENTITY_MISMATCH"),
-        RoomError::Repository(error) => match error {
+        RoomError::Repository(error) | RoomError::NotCreated { error, .. } => match error {
             RepositoryError::Unavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
             RepositoryError::OutcomeUnknown(_) => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
             RepositoryError::Full => (Code::ResourceExhausted, "STORE_FULL"),
@@ -35,7 +38,7 @@ fn row(error: &RoomError) -> (Code, &'static str) {
 /// What a caller is told. What the store said stays here, in the log.
 fn message(error: &RoomError) -> String {
     match error {
-        RoomError::Repository(error) => match error {
+        RoomError::Repository(error) | RoomError::NotCreated { error, .. } => match error {
             RepositoryError::Unavailable(_) => "the store is not available; nothing was stored",
             RepositoryError::OutcomeUnknown(_) => {
                 "the change was sent to the store and not confirmed; \
@@ -63,7 +66,11 @@ pub(super) fn from_error(error: &RoomError) -> Status {
     } else {
         tracing::debug!(%error, "a call was refused");
     }
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    let mut metadata = HashMap::new();
+    if let RoomError::NotCreated { usable_id, .. } = error {
+        metadata.insert(USABLE_REQUEST_ID.to_owned(), usable_id.to_string());
+    }
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     if let RoomError::Invalid(Invalid { field, problem })
     | RoomError::TooLarge(Invalid { field, problem }) = error
     {

@@ -4,7 +4,7 @@ mod damage;
 pub mod embedded;
 pub mod redis;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -205,6 +205,17 @@ pub struct RoomCursor {
     pub code: RoomCode,
 }
 
+/// A page of the list of rooms.
+#[derive(Clone, Debug)]
+pub struct RoomList {
+    /// Living rooms, newest first.
+    pub rooms: Vec<Room>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<RoomCursor>,
+    /// A part of the store could not be read, and its rooms are not listed.
+    pub incomplete: bool,
+}
+
 /// Takes what happens in the rooms that are listened to.
 ///
 /// Called from the store's own task: it never waits.
@@ -239,6 +250,18 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
         taken: Option<RoomCode>,
     ) -> Result<RoomCode, RepositoryError>;
 
+    /// Whether a room of this code could be created now, as far as is known
+    /// without asking. In a store of several servers one may be away.
+    fn can_keep(&self, _code: RoomCode) -> bool {
+        true
+    }
+
+    /// A new request id whose code can be claimed now. Nothing where all ids are
+    /// alike, or none is found.
+    fn usable_id(&self) -> Option<Uuid> {
+        None
+    }
+
     /// Creates a room, or returns the one that this request created. `None`
     /// where the code is another room's.
     async fn create_room(
@@ -251,12 +274,13 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
     /// Returns a room with how much it holds.
     async fn room(&self, code: RoomCode) -> Answer<RoomStats>;
 
-    /// Lists living rooms, newest first, and where the next page begins.
+    /// Lists living rooms, newest first: each that was created before this call,
+    /// unless its part of the store is away.
     async fn rooms(
         &self,
         after: Option<RoomCursor>,
         limit: usize,
-    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError>;
+    ) -> Result<RoomList, RepositoryError>;
 
     /// Deletes a room with all it holds.
     async fn delete_room(&self, code: RoomCode) -> Answer<()>;
@@ -270,6 +294,10 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
 
     /// Renews the leases of sessions, and returns those that their rooms do not
     /// know. A renewal never creates a session.
+    ///
+    /// Each room for itself: the sessions of a room that is damaged, or cannot be
+    /// asked now, are neither renewed nor returned. It fails where no room could
+    /// be asked.
     async fn renew_sessions(
         &self,
         sessions: &[(RoomCode, SessionId)],
@@ -301,9 +329,9 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
     async fn catch_up(&self, code: RoomCode, since: Since, message_limit: usize)
     -> Answer<CatchUp>;
 
-    /// Where these rooms are; `None` for one that is gone.
+    /// Where these rooms are, each for itself; `None` for one that is gone.
     async fn positions(&self, codes: &[RoomCode])
-    -> Result<Vec<Option<Position>>, RepositoryError>;
+    -> Vec<Result<Option<Position>, RepositoryError>>;
 
     /// Removes from the index of active rooms those that are gone, and says
     /// how many they were.
@@ -319,7 +347,11 @@ pub trait RoomRepository: Send + Sync + fmt::Debug {
     /// sink.
     async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError>;
 
-    /// Whether the store can be reached now.
+    /// Waits until everything that was told before this call in these rooms has
+    /// reached the sink, and returns the rooms of which that is sure.
+    async fn settle_all(&self, codes: &[RoomCode]) -> HashSet<RoomCode>;
+
+    /// Whether the store can be reached now, and takes changes.
     fn availability(&self) -> watch::Receiver<bool>;
 }
 

@@ -1,3 +1,5 @@
+use uuid::Uuid;
+
 use crate::{
     domain::{Invalid, Request},
     repository::{Refusal, RepositoryError},
@@ -27,6 +29,15 @@ pub enum RoomError {
     /// No free code was found.
     #[error("no free room code was found")]
     NoFreeCode,
+    /// The part of the store where this request has its place is away; nothing was stored. A
+    /// request under the other id has its place in a part that is there.
+    #[error("{error}")]
+    NotCreated {
+        /// What the store said.
+        error: RepositoryError,
+        /// An id that nobody has used.
+        usable_id: Uuid,
+    },
     /// The store failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

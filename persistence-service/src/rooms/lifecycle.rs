@@ -3,12 +3,16 @@ use rand::Rng as _;
 use super::{RoomError, Rooms};
 use crate::{
     domain::{Invalid, NewRoom, Request, Room, RoomCode, RoomStats},
-    repository::RoomCursor,
+    repository::{RepositoryError, RoomCursor},
 };
 
 /// How many codes are tried. With half of all codes taken, the chance that all
 /// of them are is one in four billion.
 const CODE_ATTEMPTS: usize = 32;
+
+/// How many codes are looked at to find one whose part of the store is there. With one part of
+/// a hundred left, half of the searches find one.
+const CANDIDATES: usize = 64;
 
 /// Which part of the list of rooms to read.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +45,28 @@ pub struct RoomPage {
     pub rooms: Vec<Room>,
     /// What to ask the next page with; empty on the last one.
     pub next_page_token: String,
+    /// A part of the store could not be read, and its rooms are not listed.
+    pub incomplete: bool,
 }
 
 impl Rooms {
     /// Creates a room under a code that no living room has.
+    ///
+    /// A request keeps its place in the store, or two rooms could be made of it. So one
+    /// whose place is away is refused, with an id that would do.
     pub async fn create(&self, room: NewRoom) -> Result<Room, RoomError> {
+        match self.create_in_place(room).await {
+            Err(RoomError::Repository(error @ RepositoryError::Unavailable(_))) => {
+                Err(match self.repository.usable_id() {
+                    Some(usable_id) => RoomError::NotCreated { error, usable_id },
+                    None => error.into(),
+                })
+            }
+            answer => answer,
+        }
+    }
+
+    async fn create_in_place(&self, room: NewRoom) -> Result<Room, RoomError> {
         let seats = room.max_participants.number().to_string();
         let request = Request::new(
             room.request_id,
@@ -55,7 +76,7 @@ impl Rooms {
         );
         let mut taken = None;
         for _ in 0..CODE_ATTEMPTS {
-            let mut code = candidate();
+            let mut code = self.candidate();
             // Nobody can repeat a request whose id only this call knows.
             if !request.id.transient {
                 code = self.repository.claim_code(&request, code, taken).await?;
@@ -68,6 +89,18 @@ impl Rooms {
         Err(RoomError::NoFreeCode)
     }
 
+    /// A code whose part of the store is there, unless none is found.
+    fn candidate(&self) -> RoomCode {
+        let mut code = random_code();
+        for _ in 0..CANDIDATES {
+            if self.repository.can_keep(code) {
+                break;
+            }
+            code = random_code();
+        }
+        code
+    }
+
     /// Returns a room with how much it holds.
     pub async fn stats(&self, code: RoomCode) -> Result<RoomStats, RoomError> {
         Ok(self.repository.room(code).await??)
@@ -75,10 +108,11 @@ impl Rooms {
 
     /// Lists living rooms, newest first.
     pub async fn list(&self, page: RoomPageRequest) -> Result<RoomPage, RoomError> {
-        let (rooms, next) = self.repository.rooms(page.after, page.limit).await?;
+        let list = self.repository.rooms(page.after, page.limit).await?;
         Ok(RoomPage {
-            rooms,
-            next_page_token: next.map(cursor_text).unwrap_or_default(),
+            rooms: list.rooms,
+            next_page_token: list.next.map(cursor_text).unwrap_or_default(),
+            incomplete: list.incomplete,
         })
     }
 
@@ -88,7 +122,8 @@ impl Rooms {
     }
 }
 
-fn candidate() -> RoomCode {
+/// A code that may be given to a room.
+fn random_code() -> RoomCode {
     let mut random = rand::rng();
     loop {
         let number = random.random_range(RoomCode::FIRST..=RoomCode::LAST);
@@ -131,7 +166,7 @@ mod tests {
     #[test]
     fn a_candidate_is_never_a_reserved_code() {
         for _ in 0..10_000 {
-            assert!(candidate().as_str() >= "001000");
+            assert!(random_code().as_str() >= "001000");
         }
     }
 }

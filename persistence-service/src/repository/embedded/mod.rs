@@ -19,7 +19,7 @@ mod record;
 mod rows;
 mod writer;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -41,7 +41,8 @@ use self::{
 };
 use super::{
     Answer, Damage, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError,
-    RoomCursor, RoomRepository, RoomSettings, SavedDrawing, SavedMessage, Since, message_page,
+    RoomCursor, RoomList, RoomRepository, RoomSettings, SavedDrawing, SavedMessage, Since,
+    message_page,
 };
 use crate::domain::{
     CatchUp, Event, EventKind, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
@@ -279,6 +280,18 @@ fn unavailable(problem: &str) -> RepositoryError {
     RepositoryError::Unavailable(problem.to_owned())
 }
 
+/// Whether a session is in its room, which lives at this time in Unix milliseconds.
+fn is_stored(
+    rows: &Snapshot,
+    (code, session): &(RoomCode, SessionId),
+    now: u64,
+) -> Result<bool, Failure> {
+    let Some(head) = rows::living(rows, *code, now)? else {
+        return Ok(false);
+    };
+    Ok(rows::session_user(rows, head.epoch, session)?.is_some())
+}
+
 fn lease_of(settings: &RoomSettings) -> u64 {
     microseconds(settings.session_lease) / 1_000
 }
@@ -327,11 +340,11 @@ impl RoomRepository for EmbeddedRooms {
         &self,
         after: Option<RoomCursor>,
         limit: usize,
-    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
+    ) -> Result<RoomList, RepositoryError> {
         let damage = self.damage.clone();
         self.read(move |rows, now| {
             let before = after.map(|cursor| (cursor.create_time, cursor.code));
-            let mut listed: Vec<Room> = Vec::new();
+            let (mut listed, mut next) = (Vec::new(), None);
             for row in rows.walk(&keys::created_before(before))?.rev() {
                 let Some(code) = keys::parse_created(row?.0.value()) else {
                     continue;
@@ -348,15 +361,19 @@ impl RoomRepository for EmbeddedRooms {
                 };
                 if listed.len() == limit {
                     // There is one more than asked for: there is a next page.
-                    let next = listed.last().map(|room| RoomCursor {
+                    next = listed.last().map(|room: &Room| RoomCursor {
                         create_time: room.create_time,
                         code: room.code,
                     });
-                    return Ok((listed, next));
+                    break;
                 }
                 listed.push(head.room());
             }
-            Ok((listed, None))
+            Ok(RoomList {
+                rooms: listed,
+                next,
+                incomplete: false,
+            })
         })
         .await
     }
@@ -401,14 +418,18 @@ impl RoomRepository for EmbeddedRooms {
         sessions: &[(RoomCode, SessionId)],
     ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError> {
         let (sessions, leases) = (sessions.to_vec(), self.leases.clone());
-        let lease = lease_of(&self.settings);
+        let (lease, damage) = (lease_of(&self.settings), self.damage.clone());
         self.read(move |rows, now| {
             let mut unknown = Vec::new();
             for name in sessions {
-                let (code, session) = &name;
-                let is_stored = match rows::living(rows, *code, now)? {
-                    Some(head) => rows::session_user(rows, head.epoch, session)?.is_some(),
-                    None => false,
+                let is_stored = match is_stored(rows, &name, now) {
+                    Ok(is_stored) => is_stored,
+                    // One damaged room does not keep the others' sessions from being renewed.
+                    Err(Failure::Damaged(problem)) => {
+                        damage.found(name.0, "sessions cannot be renewed", &problem);
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
                 };
                 // Whose lease is gone is about to be ended, whatever the snapshot says.
                 if !(is_stored && leases.renew(&name, now + lease)) {
@@ -508,18 +529,20 @@ impl RoomRepository for EmbeddedRooms {
     async fn positions(
         &self,
         codes: &[RoomCode],
-    ) -> Result<Vec<Option<Position>>, RepositoryError> {
-        let codes = codes.to_vec();
-        self.read(move |rows, now| {
-            codes
-                .into_iter()
-                .map(|code| {
-                    let head = rows::living(rows, code, now)?;
-                    Ok(head.map(|head| head.position()))
-                })
-                .collect()
-        })
-        .await
+    ) -> Vec<Result<Option<Position>, RepositoryError>> {
+        let asked = codes.to_vec();
+        let read = self.read(move |rows, now| {
+            let position = |code| match rows::living(rows, code, now) {
+                Ok(head) => Ok(Ok(head.map(|head| head.position()))),
+                Err(failure @ Failure::Damaged(_)) => Ok(Err(failure.into())),
+                Err(failure @ Failure::Engine(_)) => Err(failure),
+            };
+            asked.into_iter().map(position).collect()
+        });
+        match read.await {
+            Ok(positions) => positions,
+            Err(error) => codes.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     async fn sweep(&self) -> Result<usize, RepositoryError> {
@@ -540,6 +563,11 @@ impl RoomRepository for EmbeddedRooms {
     async fn settle(&self, _code: RoomCode) -> Result<(), RepositoryError> {
         self.progress.settle().await;
         Ok(())
+    }
+
+    async fn settle_all(&self, codes: &[RoomCode]) -> HashSet<RoomCode> {
+        self.progress.settle().await;
+        codes.iter().copied().collect()
     }
 
     fn availability(&self) -> watch::Receiver<bool> {
@@ -610,6 +638,62 @@ mod tests {
         );
         let head = rooms.file.read(|rows| rows::latest(rows, code)).unwrap();
         assert_eq!(head.unwrap().participant_count, 1);
+        rooms.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    async fn room(rooms: &EmbeddedRooms, number: u32) -> (RoomCode, u64) {
+        let code = RoomCode::from_number(number).unwrap();
+        let request_id = RequestId {
+            id: uuid::Uuid::new_v4(),
+            transient: true,
+        };
+        let room = NewRoom {
+            name: RoomName::parse("name", "A room").unwrap(),
+            created_by: Username::parse("created_by", "Ann").unwrap(),
+            max_participants: Seats::DEFAULT,
+            request_id,
+        };
+        let request = Request::new(request_id, "CreateRoom", "ann", []);
+        let created = rooms.create_room(code, &room, &request).await;
+        let epoch = created.unwrap().unwrap().unwrap().position.epoch;
+        let join = Join {
+            code,
+            participant: crate::repository::stored_participant("ann", "Ann"),
+            session: SessionId::parse("session_id", "s").unwrap(),
+            since: Since::Now,
+            message_limit: 1,
+        };
+        rooms.join(&join).await.unwrap().unwrap();
+        (code, epoch)
+    }
+
+    #[tokio::test]
+    async fn a_damaged_room_keeps_no_other_from_being_renewed_or_compared() {
+        let folder = std::env::temp_dir().join(format!("roomkeeper-{}", uuid::Uuid::new_v4()));
+        let settings = RoomSettings {
+            ttl: Duration::from_secs(3_600),
+            message_limit: 100,
+            session_lease: Duration::from_secs(30),
+        };
+        let rooms = EmbeddedRooms::open(folder.clone(), settings, Arc::new(Deaf))
+            .await
+            .unwrap();
+        let (broken, epoch) = room(&rooms, 4_711).await;
+        let (sound, _) = room(&rooms, 4_712).await;
+        rooms
+            .change(Effect::Takes, move |change| {
+                change.put(&keys::head(epoch), b"garbage")
+            })
+            .await
+            .unwrap();
+        let name = |code, session| (code, SessionId::parse("session_id", session).unwrap());
+        let asked = [name(broken, "s"), name(sound, "s"), name(sound, "x")];
+        let unknown = rooms.renew_sessions(&asked).await.unwrap();
+        assert_eq!(unknown, [name(sound, "x")]);
+        let positions = rooms.positions(&[broken, sound]).await;
+        assert!(matches!(positions[0], Err(RepositoryError::Damaged(_))));
+        assert!(matches!(positions[1], Ok(Some(_))));
         rooms.close().await;
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -19,25 +19,23 @@ use futures_util::future::{join_all, select_all};
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     absence::Absence,
     address::{Seeds, Server},
-    connection::{Attempt, CONNECTION_WAIT, Connection, failure, reach},
+    connection::{Attempt, CONNECTION_WAIT, Connection, Live, Probe, Tried, failure, reach},
     history::{Branch, History},
     keys,
     listener::Listener,
+    slots::slot_of,
 };
 use crate::{
     domain::{Event, RoomCode},
     repository::{FeedSink, RepositoryError, Since},
 };
-
-/// How many slots a cluster has.
-const SLOTS: u16 = 16_384;
 
 /// How long a server may take to tell who owns which slot.
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,6 +53,9 @@ const HOPS: usize = 5;
 /// How long to wait until a slot's keys may have arrived at its new owner.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(50);
 
+/// How many keys are tried to find one that a server keeps: with so many each slot has one.
+const PROBES: u32 = 120_000;
+
 /// How long a master must have been there before sessions in its rooms are ended.
 const STEADY: Duration = Duration::from_secs(20);
 
@@ -69,6 +70,8 @@ pub(super) struct Cluster {
 struct Node {
     address: String,
     connection: Connection,
+    /// A key that this master keeps.
+    probe: Probe,
     listener: Listener,
     history: Arc<History>,
     /// Ends both with the last one who uses them.
@@ -82,6 +85,8 @@ struct Shared {
     // A std mutex: nothing is awaited while it is held.
     map: Mutex<Map>,
     stale: Notify,
+    /// Changes when slots have moved.
+    moves: watch::Sender<()>,
     available: watch::Sender<bool>,
 }
 
@@ -101,6 +106,16 @@ impl Owners {
         let (_, last, address) = self.0.get(next.checked_sub(1)?)?;
         (slot <= *last).then_some(address)
     }
+
+    /// A key that this server keeps: one of an index, or where it keeps none of these, one that
+    /// nothing is stored in.
+    fn probe_of(&self, address: &str) -> Option<String> {
+        let indexes = keys::DUE_SESSIONS.all_parts().map(ToOwned::to_owned);
+        let others = (0..PROBES).map(|number| format!("probe:{{{number}}}"));
+        indexes
+            .chain(others)
+            .find(|key| self.of(slot_of(key)) == Some(address))
+    }
 }
 
 impl Cluster {
@@ -112,6 +127,7 @@ impl Cluster {
             stop: stop.clone(),
             map: Mutex::default(),
             stale: Notify::new(),
+            moves: watch::Sender::new(()),
             available: watch::Sender::new(false),
         });
         tokio::spawn({
@@ -125,12 +141,12 @@ impl Cluster {
         Self { shared }
     }
 
-    /// Whether any master can be reached now.
+    /// Whether any master takes writes now.
     pub(super) fn availability(&self) -> watch::Receiver<bool> {
         self.shared.available.subscribe()
     }
 
-    /// Whether the owner of a room has been reached for so long, without a break,
+    /// Whether the owner of a room has taken writes for so long, without a break,
     /// that whoever lives in the room could say so.
     pub(super) fn is_steady(&self, code: RoomCode) -> bool {
         self.shared
@@ -164,39 +180,66 @@ impl Cluster {
         F: Future<Output = Result<T, RedisError>>,
     {
         let slot = slot_of(key);
-        let mut node = self.owner_soon(slot, attempt.deadline()).await;
+        let (mut sent_to, mut broken) = (None, false);
         for _ in 0..HOPS {
-            let Some(current) = node else { break };
-            let elsewhere = Mutex::new(None);
-            let answer = current
-                .connection
-                .attempt(attempt, |connection| {
-                    let called = call(connection);
-                    let elsewhere = &elsewhere;
-                    async move {
-                        let answer = called.await;
-                        let sent_to = answer.as_ref().err().and_then(elsewhere_of);
-                        *elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = sent_to;
-                        answer
-                    }
-                })
-                .await;
-            let elsewhere = elsewhere
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
-            node = match elsewhere {
-                None => return answer,
-                Some(Elsewhere::Moved(address)) => {
-                    self.shared.stale.notify_one();
-                    self.shared.node(&address, &current.address)
-                }
-                Some(Elsewhere::Later) => {
-                    sleep(ARRIVAL_PAUSE).await;
-                    self.shared.owner(slot)
-                }
+            let Some((node, live)) = self.reach(slot, sent_to.take(), attempt.deadline()).await
+            else {
+                return Err(attempt.unanswered());
             };
+            match node.connection.try_on(live, attempt, &call).await {
+                Tried::Answered(value) => return Ok(value),
+                Tried::TimedOut => return Err(attempt.unavailable("no answer in time")),
+                Tried::Broke if broken || !attempt.may_repeat() => {
+                    return Err(attempt.unanswered());
+                }
+                Tried::Broke => broken = true,
+                Tried::Refused(error) => match elsewhere_of(&error) {
+                    None => return Err(attempt.failed(&error)),
+                    Some(Elsewhere::Moved(address)) => {
+                        self.shared.stale.notify_one();
+                        sent_to = self.shared.node(&address, &node.address);
+                    }
+                    Some(Elsewhere::Later) => sleep(ARRIVAL_PAUSE).await,
+                },
+            }
         }
         Err(attempt.unavailable("no server of the cluster has this slot now"))
+    }
+
+    /// The node that a call was sent to, or else the owner of the slot, with its connection.
+    /// Where that has none, the next one is waited for, or that the slot has moved to a node
+    /// that has one.
+    async fn reach(
+        &self,
+        slot: u16,
+        sent_to: Option<Arc<Node>>,
+        deadline: Instant,
+    ) -> Option<(Arc<Node>, Live)> {
+        let first = Instant::now() + CONNECTION_WAIT;
+        let mut moves = self.shared.moves.subscribe();
+        loop {
+            let node = sent_to.clone().or_else(|| self.shared.owner(slot));
+            let (connection, patience) = match &node {
+                Some(node) => (Some(&node.connection), node.connection.patience()),
+                // No server has the slot yet, or none is known yet.
+                None => (None, first),
+            };
+            if let Some(live) = connection.and_then(Connection::now) {
+                return node.map(|node| (node, live));
+            }
+            let connected = async {
+                match connection {
+                    Some(connection) => connection.connected().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = connected => {}
+                // The sender lives as long as this.
+                _ = moves.changed() => {}
+                () = sleep_until(patience.min(deadline)) => return None,
+            }
+        }
     }
 
     /// Subscribes to a room; its events reach the sink when this returns.
@@ -211,6 +254,28 @@ impl Cluster {
         }
     }
 
+    /// Which server each of these rooms is on; `None` where that is not known.
+    pub(super) fn places(&self, codes: &[RoomCode]) -> Vec<Option<String>> {
+        let map = self.shared.map();
+        let place = |code: &RoomCode| map.owners.of(slot_of(&keys::room(*code)));
+        codes
+            .iter()
+            .map(|code| place(code).map(ToOwned::to_owned))
+            .collect()
+    }
+
+    /// Whether these two keys are on different servers.
+    pub(super) fn is_apart(&self, one: &str, other: &str) -> bool {
+        let map = self.shared.map();
+        map.owners.of(slot_of(one)) != map.owners.of(slot_of(other))
+    }
+
+    /// Whether the owner of this key takes writes now.
+    pub(super) fn can_keep(&self, key: &str) -> bool {
+        let owner = self.shared.owner(slot_of(key));
+        owner.is_some_and(|node| node.connection.is_available())
+    }
+
     /// Waits until everything that was published in this room before has
     /// reached the sink.
     pub(super) async fn settle(&self, code: RoomCode) -> Result<(), RepositoryError> {
@@ -221,20 +286,6 @@ impl Cluster {
         self.shared
             .owner(slot_of(&keys::room(code)))
             .ok_or_else(|| RepositoryError::Unavailable("no server has this room".to_owned()))
-    }
-
-    /// The owner of a slot, or the one that is found soon.
-    async fn owner_soon(&self, slot: u16, deadline: Instant) -> Option<Arc<Node>> {
-        if let Some(node) = self.shared.owner(slot) {
-            return Some(node);
-        }
-        let deadline = deadline.min(Instant::now() + CONNECTION_WAIT);
-        let mut available = self.availability();
-        timeout_at(deadline, available.wait_for(|&available| available))
-            .await
-            .ok()?
-            .ok()?;
-        self.shared.owner(slot)
     }
 }
 
@@ -293,10 +344,19 @@ impl Shared {
             shared: self.clone(),
             address: address.clone(),
         });
-        let history = Arc::new(History::default());
+        let (history, probe) = (Arc::new(History::default()), Probe::default());
+        if map.owners.0.iter().any(|(.., owner)| *owner == address) {
+            probe.set(map.owners.probe_of(&address));
+        }
         let node = Arc::new(Node {
             address: address.clone(),
-            connection: Connection::open(server.clone(), history.clone(), stop.clone()),
+            connection: Connection::open(
+                server.clone(),
+                history.clone(),
+                probe.clone(),
+                stop.clone(),
+            ),
+            probe,
             listener: Listener::open(server, history.clone(), sink, stop.clone()),
             history,
             _stop: stop.drop_guard(),
@@ -363,7 +423,7 @@ impl Shared {
     async fn ask(&self) -> Result<Owners, RedisError> {
         let nodes: Vec<_> = self.map().nodes.values().cloned().collect();
         let asked = nodes.iter().filter_map(|node| {
-            let connection = node.connection.now()?;
+            let (_, connection) = node.connection.now()?;
             Some(answer(connection, &node.address))
         });
         if let Ok(answer) = newest(join_all(asked).await) {
@@ -386,12 +446,24 @@ impl Shared {
             .nodes
             .extract_if(|address, _| !owners.0.iter().any(|(.., owner)| owner == address))
             .collect();
-        for (.., address) in &owners.0 {
-            self.keep(&mut map, address.clone());
-        }
         map.owners = owners;
+        let addresses: Vec<String> = map
+            .owners
+            .0
+            .iter()
+            .map(|(.., owner)| owner.clone())
+            .collect();
+        for address in addresses {
+            self.keep(&mut map, address);
+        }
+        if moved {
+            for node in map.nodes.values() {
+                node.probe.set(map.owners.probe_of(&node.address));
+            }
+        }
         drop(map);
         drop(left);
+        self.moves.send_replace(());
         if moved && !first {
             tracing::info!("Redis: the cluster's slots have moved");
             // The old owner's listener may have missed what the new one's did not hear yet.
@@ -539,38 +611,9 @@ impl FeedSink for OwnSlots {
     }
 }
 
-/// The slot of a key, or of what stands in its first braces.
-fn slot_of(key: &str) -> u16 {
-    let tag = key
-        .split_once('{')
-        .and_then(|(_, rest)| rest.split_once('}'))
-        .map_or(key, |(tag, _)| if tag.is_empty() { key } else { tag });
-    // CRC-16/XMODEM, bit by bit: a key is short, and a tag shorter.
-    let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            }
-        })
-    });
-    crc % SLOTS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // As CLUSTER KEYSLOT of Redis 7.0.15 answers.
-        assert_eq!(slot_of("foo"), 12_182);
-        assert_eq!(slot_of("room:{bar}:messages"), 5_061);
-        assert_eq!(slot_of("{foo}:{bar}"), slot_of("foo"));
-        assert_eq!(slot_of("{}foo"), slot_of("{}foo"));
-        assert_ne!(slot_of("{}foo"), slot_of(""));
-    }
 
     #[test]
     fn an_answer_tells_the_owner_of_each_slot() {

@@ -3,7 +3,8 @@
 //! The client library's own manager never notices a connection that is
 //! silently dead. So a task of ours owns the connection: it asks for a sign of
 //! life every second, replaces a connection that gives none, and says whether
-//! there is one. Callers take the current one and never wait for long.
+//! there is one, and whether the server takes writes. Callers take the current
+//! connection and never wait for long.
 
 use std::{
     collections::HashMap,
@@ -34,7 +35,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer may take. With what a call waits for a connection this
 /// stays below the two seconds within which a write is answered.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_400);
-/// How long a call waits for a connection: enough for one to be replaced.
+/// How long after a connection was lost calls wait for the next one: enough for one to be
+/// replaced. An outage that has lasted longer is answered at once, so that rooms of a server
+/// that is away cost those of the others nothing.
 pub(super) const CONNECTION_WAIT: Duration = Duration::from_millis(400);
 /// How often a connection is asked for a sign of life.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,6 +81,20 @@ impl Attempt {
         self.deadline
     }
 
+    /// Whether it may be sent again after its connection broke.
+    pub(super) fn may_repeat(&self) -> bool {
+        !self.sent || self.effect != Effect::Once
+    }
+
+    /// How it ends where no connection answered it.
+    pub(super) fn unanswered(&self) -> RepositoryError {
+        self.unavailable(if self.sent {
+            "the connection broke"
+        } else {
+            "no connection"
+        })
+    }
+
     /// How it ends when it was not answered.
     pub(super) fn unavailable(&self, why: &str) -> RepositoryError {
         if self.sent && self.effect != Effect::Read {
@@ -89,12 +106,46 @@ impl Attempt {
 
     /// How it ends with this error. A server that refuses it now says nothing of
     /// what another one did before.
-    fn failed(&self, error: &RedisError) -> RepositoryError {
+    pub(super) fn failed(&self, error: &RedisError) -> RepositoryError {
         let meaning = classify(error);
         if let RepositoryError::Unavailable(why) = &meaning {
             return self.unavailable(why);
         }
         meaning
+    }
+}
+
+/// What became of a call on one connection.
+#[derive(Debug)]
+pub(super) enum Tried<T> {
+    /// The server did it.
+    Answered(T),
+    /// The server refused it.
+    Refused(RedisError),
+    /// No answer came in time.
+    TimedOut,
+    /// The connection broke.
+    Broke,
+}
+
+/// A connection that is open, and which one of those there have been it is.
+pub(super) type Live = (u64, MultiplexedConnection);
+
+/// The key by which a server is asked whether it takes writes: one that it keeps. `None` where
+/// no such key is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Probe(Arc<Mutex<Option<String>>>);
+
+impl Probe {
+    pub(super) fn set(&self, key: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn key(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -107,21 +158,37 @@ pub(super) struct Connection {
 #[derive(Debug)]
 struct Shared {
     history: Arc<History>,
-    // A std mutex: nothing is awaited while it is held.
-    current: Mutex<Option<(u64, MultiplexedConnection)>>,
-    /// Since when there has been a connection without a break.
+    probe: Probe,
+    // Std mutexes: nothing is awaited while they are held.
+    current: Mutex<Current>,
+    /// Since when the server has taken writes without a break.
     since: Mutex<Option<Instant>>,
+    connected: watch::Sender<bool>,
     available: watch::Sender<bool>,
     broken: Notify,
 }
 
+/// The connection, or since when there is none.
+#[derive(Debug)]
+enum Current {
+    Live(Live),
+    NoneSince(Instant),
+}
+
 impl Connection {
     /// Begins to connect, and goes on until `stop`.
-    pub(super) fn open(server: Server, history: Arc<History>, stop: CancellationToken) -> Self {
+    pub(super) fn open(
+        server: Server,
+        history: Arc<History>,
+        probe: Probe,
+        stop: CancellationToken,
+    ) -> Self {
         let shared = Arc::new(Shared {
             history,
-            current: Mutex::new(None),
+            probe,
+            current: Mutex::new(Current::NoneSince(Instant::now())),
             since: Mutex::new(None),
+            connected: watch::Sender::new(false),
             available: watch::Sender::new(false),
             broken: Notify::new(),
         });
@@ -134,18 +201,41 @@ impl Connection {
         Self { shared }
     }
 
-    /// Whether there is a connection now.
+    /// Whether there is a connection now, to a server that takes writes.
     pub(super) fn availability(&self) -> watch::Receiver<bool> {
         self.shared.available.subscribe()
     }
 
-    /// The connection, if there is one now.
-    pub(super) fn now(&self) -> Option<MultiplexedConnection> {
-        let (_, connection) = self.shared.current()?;
-        Some(connection)
+    /// Whether the server takes writes now.
+    pub(super) fn is_available(&self) -> bool {
+        *self.shared.available.borrow()
     }
 
-    /// Whether there has been one for so long, without a break.
+    /// The connection, if there is one now.
+    pub(super) fn now(&self) -> Option<Live> {
+        match &*self.shared.current() {
+            Current::Live(live) => Some(live.clone()),
+            Current::NoneSince(_) => None,
+        }
+    }
+
+    /// Until when it is worth while to wait for a connection.
+    pub(super) fn patience(&self) -> Instant {
+        match *self.shared.current() {
+            // It may be lost before it is taken.
+            Current::Live(_) => Instant::now() + CONNECTION_WAIT,
+            Current::NoneSince(lost) => lost + CONNECTION_WAIT,
+        }
+    }
+
+    /// Waits until there is a connection.
+    pub(super) async fn connected(&self) {
+        let mut connected = self.shared.connected.subscribe();
+        // It cannot close before this returns: the sender is borrowed here.
+        drop(connected.wait_for(|&connected| connected).await);
+    }
+
+    /// Whether the server has taken writes for so long, without a break.
     pub(super) fn has_been_up_for(&self, time: Duration) -> bool {
         let since = self.shared.since();
         since.is_some_and(|since| since.elapsed() >= time)
@@ -161,37 +251,59 @@ impl Connection {
         F: Future<Output = Result<T, RedisError>>,
     {
         for last_attempt in [false, true] {
-            let Some((generation, connection)) = self.shared.take(attempt.deadline).await else {
+            let Some(live) = self.soon(attempt.deadline).await else {
                 break;
             };
-            let error = match timeout_at(attempt.deadline, call(connection)).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) if !error.is_timeout() => error,
-                Ok(Err(_)) | Err(_) => {
-                    attempt.sent = true;
-                    return Err(attempt.unavailable("no answer in time"));
-                }
-            };
-            // What cannot be parsed is an answer that broke off.
-            if error.is_io_error() || error.kind() == ErrorKind::Parse {
-                self.shared.discard(generation);
-                attempt.sent |= !error.is_connection_refusal();
-                if last_attempt || (attempt.sent && attempt.effect == Effect::Once) {
-                    break;
-                }
-                continue;
+            match self.try_on(live, attempt, &call).await {
+                Tried::Answered(value) => return Ok(value),
+                Tried::Refused(error) => return Err(attempt.failed(&error)),
+                Tried::TimedOut => return Err(attempt.unavailable("no answer in time")),
+                Tried::Broke if last_attempt || !attempt.may_repeat() => break,
+                Tried::Broke => {}
             }
-            // A server that was demoted stays so; the next connection finds its master.
-            if error.code() == Some("READONLY") {
-                self.shared.discard(generation);
-            }
-            return Err(attempt.failed(&error));
         }
-        Err(attempt.unavailable(if attempt.sent {
-            "the connection broke"
-        } else {
-            "no connection"
-        }))
+        Err(attempt.unanswered())
+    }
+
+    /// Runs a call on this connection.
+    pub(super) async fn try_on<T, F>(
+        &self,
+        (generation, connection): Live,
+        attempt: &mut Attempt,
+        call: impl Fn(MultiplexedConnection) -> F,
+    ) -> Tried<T>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let error = match timeout_at(attempt.deadline, call(connection)).await {
+            Ok(Ok(value)) => return Tried::Answered(value),
+            Ok(Err(error)) if !error.is_timeout() => error,
+            Ok(Err(_)) | Err(_) => {
+                attempt.sent = true;
+                return Tried::TimedOut;
+            }
+        };
+        // What cannot be parsed is an answer that broke off.
+        if error.is_io_error() || error.kind() == ErrorKind::Parse {
+            self.shared.discard(generation);
+            attempt.sent |= !error.is_connection_refusal();
+            return Tried::Broke;
+        }
+        // A server that was demoted stays so; the next connection finds its master.
+        if error.code() == Some("READONLY") {
+            self.shared.discard(generation);
+        }
+        Tried::Refused(error)
+    }
+
+    /// The connection, or the next one if it comes soon.
+    async fn soon(&self, deadline: Instant) -> Option<Live> {
+        if let Some(live) = self.now() {
+            return Some(live);
+        }
+        let deadline = deadline.min(self.patience());
+        timeout_at(deadline, self.connected()).await.ok()?;
+        self.now()
     }
 }
 
@@ -221,6 +333,14 @@ pub(super) fn classify(error: &RedisError) -> RepositoryError {
     }
 }
 
+/// Whether the server refuses writes for now. An error that is about the key alone says
+/// nothing of that.
+fn refuses_writes(error: &RedisError) -> bool {
+    const OF_THE_KEY: [&str; 3] = ["MOVED", "ASK", "TRYAGAIN"];
+    matches!(classify(error), RepositoryError::Unavailable(_))
+        && !OF_THE_KEY.contains(&error.code().unwrap_or_default())
+}
+
 impl Shared {
     async fn supervise(&self, server: Server) {
         let mut pause = Backoff::new();
@@ -232,9 +352,9 @@ impl Shared {
                     warn_of_eviction(connection.clone()).await;
                     pause = Backoff::new();
                     absence.end();
-                    self.replace(Some((generation, connection.clone())));
+                    self.begin((generation, connection.clone()));
                     self.watch_over(generation, connection, &branch).await;
-                    self.replace(None);
+                    self.end(generation);
                     tracing::warn!("Redis: connection lost");
                 }
                 Err(error) => absence.log("not reached", &error),
@@ -250,64 +370,94 @@ impl Shared {
         mut connection: MultiplexedConnection,
         branch: &Branch,
     ) {
+        let mut refused = false;
         loop {
+            let writing = connection.clone();
+            let (alive, refusal) =
+                tokio::join!(is_alive(&mut connection, branch), self.refusal(writing));
+            if !alive || !self.is_current(generation) {
+                return;
+            }
+            match &refusal {
+                Some(error) if !refused => {
+                    tracing::warn!(%error, "Redis: writes are refused, reads go on");
+                }
+                None if refused => tracing::info!("Redis: writes are taken again"),
+                Some(_) | None => {}
+            }
+            refused = refusal.is_some();
+            self.takes_writes(!refused);
             tokio::select! {
                 () = self.broken.notified() => {}
                 () = sleep(PING_INTERVAL) => {}
             }
             // What broke may be the connection before this one.
-            if self
-                .current()
-                .is_none_or(|(current, _)| current != generation)
-            {
-                return;
-            }
-            if !is_alive(&mut connection, branch).await {
+            if !self.is_current(generation) {
                 return;
             }
         }
     }
 
-    fn replace(&self, connection: Option<(u64, MultiplexedConnection)>) {
-        let available = connection.is_some();
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
-        *self.since() = available.then(Instant::now);
-        self.available.send_replace(available);
+    /// Why the server takes no writes now, if so. It is asked to keep a key that has no end from
+    /// ending: that is a write, changes nothing, and needs no memory, so a full server does it.
+    async fn refusal(&self, mut connection: MultiplexedConnection) -> Option<RedisError> {
+        let key = self.probe.key()?;
+        let mut write = redis::cmd("PERSIST");
+        write.arg(key);
+        match timeout(PING_INTERVAL, write.query_async::<()>(&mut connection)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => refuses_writes(&error).then_some(error),
+            Err(_) => Some(failure("a write was not answered in time")),
+        }
+    }
+
+    fn begin(&self, live: Live) {
+        *self.current() = Current::Live(live);
+        self.connected.send_replace(true);
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        matches!(&*self.current(), Current::Live((current, _)) if *current == generation)
+    }
+
+    fn takes_writes(&self, yes: bool) {
+        let mut since = self.since();
+        if yes {
+            since.get_or_insert_with(Instant::now);
+        } else {
+            *since = None;
+        }
+        drop(since);
+        self.available.send_if_modified(|available| {
+            let before = std::mem::replace(available, yes);
+            before != yes
+        });
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, or the next one if it comes soon.
-    async fn take(&self, deadline: Instant) -> Option<(u64, MultiplexedConnection)> {
-        if let Some(connection) = self.current() {
-            return Some(connection);
-        }
-        let deadline = deadline.min(Instant::now() + CONNECTION_WAIT);
-        let mut available = self.available.subscribe();
-        timeout_at(deadline, available.wait_for(|&available| available))
-            .await
-            .ok()?
-            .ok()?;
-        self.current()
-    }
-
-    /// Drops a connection that proved broken, if it still is the current one.
-    fn discard(&self, generation: u64) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|(g, _)| *g == generation) {
-            *current = None;
+    /// Ends this connection, if it still is the current one.
+    fn end(&self, generation: u64) -> bool {
+        let mut current = self.current();
+        let is_current = matches!(&*current, Current::Live((live, _)) if *live == generation);
+        if is_current {
+            *current = Current::NoneSince(Instant::now());
             drop(current);
-            *self.since() = None;
-            self.available.send_replace(false);
+            self.connected.send_replace(false);
+            self.takes_writes(false);
+        }
+        is_current
+    }
+
+    /// Drops a connection that proved broken.
+    fn discard(&self, generation: u64) {
+        if self.end(generation) {
             self.broken.notify_one();
         }
     }

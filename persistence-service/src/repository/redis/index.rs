@@ -1,170 +1,69 @@
 //! The index of active rooms: which there are, newest first. It is repaired, never trusted.
+//!
+//! In a cluster it has many parts, each where its rooms are. A list merges them by reading as
+//! much of each as it needs, and says so where one could not be read.
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::{collections::VecDeque, time::Duration};
 
-use super::{READS_AT_ONCE, RedisRooms, connection::Effect, keys};
+use futures_util::{
+    future::join_all,
+    stream::{self, StreamExt as _},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    READS_AT_ONCE, RedisRooms, Servers,
+    connection::Effect,
+    keys::{self, Index},
+};
 use crate::{
     domain::{Room, RoomCode},
-    repository::{RepositoryError, RoomCursor, RoomRepository as _},
+    repository::{RepositoryError, RoomCursor, RoomList, RoomRepository as _},
 };
 
-/// How many codes of the index are looked at in one step.
+/// How many codes of an index are read in one step.
 const INDEX_PAGE: usize = 500;
 
-impl RedisRooms {
-    /// A page of living rooms, newest first, and from where the next one goes on.
-    pub(super) async fn active_rooms(
-        &self,
-        after: Option<RoomCursor>,
-        limit: usize,
-    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
-        let mut rooms: Vec<Room> = Vec::new();
-        let mut offset = 0;
-        loop {
-            let page = self
-                .index_page(after.map(|cursor| cursor.create_time), offset)
-                .await?;
-            let last_page = page.len() < INDEX_PAGE;
-            offset += page.len();
-            let listed = page.into_iter().filter_map(|(code, score)| {
-                let code = RoomCode::parse("code", &code).ok()?;
-                // Within a millisecond Redis lists by code, descending.
-                let seen = after.is_some_and(|cursor| {
-                    score == cursor.create_time.to_string() && code >= cursor.code
-                });
-                (!seen).then_some((code, score))
-            });
-            let mut living = stream::iter(listed)
-                .map(|(code, score)| async move {
-                    Ok::<_, RepositoryError>((code, score, self.listed(code).await?))
-                })
-                .buffered(READS_AT_ONCE);
-            while let Some((code, score, listed)) = living.try_next().await? {
-                match listed {
-                    Listed::Living(room) => rooms.push(room),
-                    Listed::Gone => self.unlist(code, &score).await?,
-                    Listed::Damaged => {}
-                }
-                if rooms.len() > limit {
-                    // One more than asked for: there is a next page.
-                    rooms.pop();
-                    let next = rooms.last().map(|room| RoomCursor {
-                        create_time: room.create_time,
-                        code: room.code,
-                    });
-                    return Ok((rooms, next));
-                }
-            }
-            if last_page {
-                return Ok((rooms, None));
-            }
-        }
-    }
+/// How many of a part of it: rooms are spread over all parts, so a list takes few of each.
+const PART_PAGE: usize = 32;
 
-    /// Removes rooms that have ended from the index, and says how many they were.
-    pub(super) async fn sweep_index(&self) -> Result<usize, RepositoryError> {
-        let (mut offset, mut removed) = (0, 0);
-        loop {
-            let page = self.index_page(None, offset).await?;
-            let last_page = page.len() < INDEX_PAGE;
-            let count = page.len();
-            let dead = stream::iter(page)
-                .map(|(code, score)| async move {
-                    let Ok(code) = RoomCode::parse("code", &code) else {
-                        return Ok(None);
-                    };
-                    match self.position(code).await {
-                        Ok(None) => Ok(Some((code, score))),
-                        // One room that is damaged or away does not keep the others.
-                        Ok(Some(_)) | Err(_) => Ok::<_, RepositoryError>(None),
-                    }
-                })
-                .buffered(READS_AT_ONCE)
-                .try_filter_map(|dead| async move { Ok(dead) })
-                .try_collect::<Vec<_>>()
-                .await?;
-            for (code, score) in &dead {
-                self.unlist(*code, score).await?;
-            }
-            removed += dead.len();
-            offset += count - dead.len();
-            if last_page {
-                return Ok(removed);
-            }
-        }
-    }
+/// How long a list of a cluster's rooms takes at most: callers wait two seconds, and are to see
+/// the rooms of those servers that answered.
+const LIST_TIME: Duration = Duration::from_millis(1_500);
 
-    /// Lists a room as active unless it is.
-    pub(super) async fn list_as_active(
-        &self,
-        code: RoomCode,
-        create_time: u64,
-    ) -> Result<(), RepositoryError> {
-        let mut add = redis::cmd("ZADD");
-        add.arg(keys::ACTIVE_ROOMS)
-            .arg("NX")
-            .arg(create_time)
-            .arg(code.as_str());
-        let add = &add;
-        self.run(
-            Effect::Repeatable,
-            keys::ACTIVE_ROOMS,
-            |mut connection| async move { add.query_async::<()>(&mut connection).await },
-        )
-        .await
-    }
+/// How many parts of an index are worked through at once.
+pub(super) const PARTS_AT_ONCE: usize = 16;
 
-    /// Takes a room from the index, unless it was listed anew with another score.
-    pub(super) async fn unlist(&self, code: RoomCode, score: &str) -> Result<(), RepositoryError> {
-        let keys = [keys::ACTIVE_ROOMS];
-        let arguments = [code.as_str(), score];
-        self.call(Effect::Repeatable, &self.scripts.unlist, &keys, &arguments)
-            .await
-            .map(drop)
-    }
+/// A room as an index has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    create_time: u64,
+    // Within a millisecond Redis lists by code, descending.
+    code: RoomCode,
+}
 
-    /// Codes of the index with their scores as text, newest first, from below
-    /// a score or from the top.
-    async fn index_page(
-        &self,
-        from: Option<u64>,
-        offset: usize,
-    ) -> Result<Vec<(String, String)>, RepositoryError> {
-        let mut read = redis::cmd("ZREVRANGEBYSCORE");
-        read.arg(keys::ACTIVE_ROOMS)
-            .arg(from.map_or_else(|| "+inf".to_owned(), |score| score.to_string()))
-            .arg("-inf")
-            .arg("WITHSCORES")
-            .arg("LIMIT")
-            .arg(offset)
-            .arg(INDEX_PAGE);
-        let read = &read;
-        // RESP3 answers pairs with a score that is a number.
-        let pairs: Vec<(String, f64)> = self
-            .run(
-                Effect::Read,
-                keys::ACTIVE_ROOMS,
-                |mut connection| async move { read.query_async(&mut connection).await },
-            )
-            .await?;
-        Ok(pairs
-            .into_iter()
-            .map(|(code, score)| (code, format!("{score:.0}")))
-            .collect())
-    }
+/// One key of an index, read from the newest entry on.
+#[derive(Debug)]
+struct Part {
+    key: &'static str,
+    entries: VecDeque<Entry>,
+    /// The next page begins with entries of this score, of which so many have been read.
+    /// Entries may go meanwhile, so no offset from the top would hold.
+    from: Option<u64>,
+    read: usize,
+    has_more: bool,
+}
 
-    /// A room of the index. One that is damaged does not spoil the list.
-    async fn listed(&self, code: RoomCode) -> Result<Listed, RepositoryError> {
-        match self.room(code).await {
-            Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
-            Ok(Err(_)) => Ok(Listed::Gone),
-            Err(RepositoryError::Damaged(problem)) => {
-                self.damage.found(code, "a room cannot be listed", &problem);
-                Ok(Listed::Damaged)
-            }
-            Err(error) => Err(error),
-        }
-    }
+/// All keys of an index, merged.
+struct Merged<'a> {
+    rooms: &'a RedisRooms,
+    parts: Vec<Part>,
+    after: Option<RoomCursor>,
+    deadline: Instant,
+    last: Option<Entry>,
+    /// Why a part could not be read.
+    failure: Option<RepositoryError>,
+    failed: usize,
 }
 
 /// What became of a room of the index.
@@ -172,4 +71,407 @@ enum Listed {
     Living(Room),
     Gone,
     Damaged,
+    Away,
+}
+
+impl RedisRooms {
+    /// The key that has this room or its sessions.
+    pub(super) fn key_of(&self, index: &'static Index, code: RoomCode) -> &'static str {
+        match &self.servers {
+            Servers::One(..) => index.whole(),
+            Servers::Cluster(_) => index.part(code),
+        }
+    }
+
+    pub(super) fn keys_of(&self, index: &'static Index) -> Vec<&'static str> {
+        match &self.servers {
+            Servers::One(..) => vec![index.whole()],
+            Servers::Cluster(_) => index.all_parts().collect(),
+        }
+    }
+
+    /// A page of living rooms, newest first, and from where the next one goes on.
+    pub(super) async fn active_rooms(
+        &self,
+        after: Option<RoomCursor>,
+        limit: usize,
+    ) -> Result<RoomList, RepositoryError> {
+        let deadline = Instant::now() + LIST_TIME;
+        let mut merged = Merged::of(self, after, deadline);
+        let (mut rooms, mut gone, mut next) = (Vec::new(), Vec::new(), None);
+        let mut away = false;
+        'list: loop {
+            let entries = merged.take(READS_AT_ONCE).await?;
+            if entries.is_empty() {
+                break;
+            }
+            let looked_at = entries
+                .iter()
+                .map(|(_, entry)| self.listed(entry, deadline));
+            let looked_at = join_all(looked_at).await;
+            for ((key, entry), listed) in entries.into_iter().zip(looked_at) {
+                match listed? {
+                    // A version that did not split the index noted an earlier room of this code.
+                    Listed::Living(room)
+                        if key != self.key_of(&keys::ACTIVE_ROOMS, entry.code)
+                            && room.create_time != entry.create_time =>
+                    {
+                        gone.push((key, entry));
+                    }
+                    Listed::Living(room) => rooms.push(room),
+                    Listed::Gone => gone.push((key, entry)),
+                    Listed::Damaged => {}
+                    Listed::Away => away = true,
+                }
+                if rooms.len() > limit {
+                    // One more than asked for: there is a next page.
+                    rooms.pop();
+                    next = rooms.last().map(|room: &Room| RoomCursor {
+                        create_time: room.create_time,
+                        code: room.code,
+                    });
+                    break 'list;
+                }
+            }
+        }
+        let unlisting = async {
+            for (key, entry) in gone {
+                self.unlist_soon(key, entry).await;
+            }
+        };
+        if self.is_cluster() {
+            // The next list or sweep does what is left then.
+            let _ = timeout_at(deadline, unlisting).await;
+        } else {
+            unlisting.await;
+        }
+        Ok(RoomList {
+            rooms,
+            next,
+            incomplete: away || merged.failed > 0,
+        })
+    }
+
+    /// Removes rooms that have ended from the index, and says how many they were.
+    pub(super) async fn sweep_index(&self) -> Result<usize, RepositoryError> {
+        self.note_owed_rooms().await;
+        let mut sum = Sum::default();
+        for keys in self.keys_of(&keys::ACTIVE_ROOMS).chunks(PARTS_AT_ONCE) {
+            sum.add(join_all(keys.iter().map(|key| self.sweep_part(key))).await);
+        }
+        sum.result()
+    }
+
+    async fn sweep_part(&self, key: &'static str) -> Result<usize, RepositoryError> {
+        let mut part = Part::of(key, None);
+        let mut removed = 0;
+        loop {
+            self.read_on(&mut part, INDEX_PAGE, None).await?;
+            let entries: Vec<Entry> = part.entries.drain(..).collect();
+            let mut dead = stream::iter(entries)
+                .map(|entry| async move {
+                    // One room that is damaged or away does not keep the others.
+                    let is_dead = matches!(self.position(entry.code).await, Ok(None));
+                    is_dead.then_some(entry)
+                })
+                .buffer_unordered(READS_AT_ONCE);
+            while let Some(dead) = dead.next().await {
+                if let Some(entry) = dead {
+                    self.unlist(key, entry.code, &entry.create_time.to_string())
+                        .await?;
+                    removed += 1;
+                }
+            }
+            if !part.has_more {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// Lists a room as active, at the time of its creation: an earlier room of its code may
+    /// be listed still.
+    pub(super) async fn list_as_active(
+        &self,
+        code: RoomCode,
+        create_time: u64,
+    ) -> Result<(), RepositoryError> {
+        let key = self.key_of(&keys::ACTIVE_ROOMS, code);
+        let mut add = redis::cmd("ZADD");
+        add.arg(key).arg("GT").arg(create_time).arg(code.as_str());
+        let add = &add;
+        self.run(Effect::Repeatable, key, |mut connection| async move {
+            add.query_async::<()>(&mut connection).await
+        })
+        .await
+    }
+
+    /// Lists a room that has been created. Where the index is on another server than the room
+    /// and that one is away, lists say that they are incomplete, and this is done later.
+    pub(super) async fn list_as_created(
+        &self,
+        code: RoomCode,
+        create_time: u64,
+    ) -> Result<(), RepositoryError> {
+        let key = self.key_of(&keys::ACTIVE_ROOMS, code);
+        match self.list_as_active(code, create_time).await {
+            Err(RepositoryError::Unavailable(_))
+                if self.is_apart(key, code) && self.owed_rooms.add((code, create_time)) =>
+            {
+                Ok(())
+            }
+            // The room is there, and not yet as it is to be: a retry completes it.
+            listed => listed.map_err(RepositoryError::after_a_write),
+        }
+    }
+
+    async fn note_owed_rooms(&self) {
+        for (code, create_time) in self.owed_rooms.take() {
+            if self.list_as_active(code, create_time).await.is_err() {
+                self.owed_rooms.add((code, create_time));
+            }
+        }
+    }
+
+    /// Takes a room from its key of the index, unless it was listed anew with another score.
+    pub(super) async fn unlist(
+        &self,
+        key: &'static str,
+        code: RoomCode,
+        score: &str,
+    ) -> Result<(), RepositoryError> {
+        let arguments = [code.as_str(), score];
+        self.call(Effect::Repeatable, &self.scripts.unlist, &[key], &arguments)
+            .await
+            .map(drop)
+    }
+
+    /// Takes a room that ended from the index; if that fails, the next list or sweep does it.
+    async fn unlist_soon(&self, key: &'static str, entry: Entry) {
+        let score = entry.create_time.to_string();
+        if let Err(error) = self.unlist(key, entry.code, &score).await {
+            tracing::debug!(room.code = %entry.code, %error, "a room that ended is still indexed");
+        }
+    }
+
+    /// Reads the next entries of a part, if there are any, until at least one comes after the
+    /// cursor.
+    async fn read_on(
+        &self,
+        part: &mut Part,
+        page: usize,
+        after: Option<RoomCursor>,
+    ) -> Result<(), RepositoryError> {
+        while part.has_more && part.entries.is_empty() {
+            let read = self
+                .index_page(part.key, part.from, part.read, page)
+                .await?;
+            part.has_more = read.len() == page;
+            for (code, create_time) in read {
+                if part.from == Some(create_time) {
+                    part.read += 1;
+                } else {
+                    (part.from, part.read) = (Some(create_time), 1);
+                }
+                let Ok(code) = RoomCode::parse("code", &code) else {
+                    continue;
+                };
+                let entry = Entry { create_time, code };
+                if after.is_none_or(|after| entry < Entry::at(after)) {
+                    part.entries.push_back(entry);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Codes of a key with their scores, newest first, from a score or from the top.
+    async fn index_page(
+        &self,
+        key: &'static str,
+        from: Option<u64>,
+        offset: usize,
+        page: usize,
+    ) -> Result<Vec<(String, u64)>, RepositoryError> {
+        let mut read = redis::cmd("ZREVRANGEBYSCORE");
+        read.arg(key)
+            .arg(from.map_or_else(|| "+inf".to_owned(), |score| score.to_string()))
+            .arg("-inf")
+            .arg("WITHSCORES")
+            .arg("LIMIT")
+            .arg(offset)
+            .arg(page);
+        let read = &read;
+        // RESP3 answers pairs with a score that is a number.
+        let pairs: Vec<(String, f64)> = self
+            .run(Effect::Read, key, |mut connection| async move {
+                read.query_async(&mut connection).await
+            })
+            .await?;
+        Ok(pairs
+            .into_iter()
+            // A score that is no time is not ours; it is read as the oldest.
+            .map(|(code, score)| (code, format!("{score:.0}").parse().unwrap_or(0)))
+            .collect())
+    }
+
+    /// A room of the index. One that is damaged, or in a cluster away, does not spoil the list.
+    async fn listed(&self, entry: &Entry, deadline: Instant) -> Result<Listed, RepositoryError> {
+        let read = self.room(entry.code);
+        let read = if self.is_cluster() {
+            match timeout_at(deadline, read).await {
+                Ok(Err(RepositoryError::Unavailable(_))) | Err(_) => return Ok(Listed::Away),
+                Ok(read) => read,
+            }
+        } else {
+            read.await
+        };
+        match read {
+            Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
+            Ok(Err(_)) => Ok(Listed::Gone),
+            Err(RepositoryError::Damaged(problem)) => {
+                self.damage
+                    .found(entry.code, "a room cannot be listed", &problem);
+                Ok(Listed::Damaged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What was done in the parts of an index, each for itself.
+#[derive(Debug, Default)]
+pub(super) struct Sum {
+    done: Option<usize>,
+    failure: Option<RepositoryError>,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, parts: Vec<Result<usize, RepositoryError>>) {
+        for part in parts {
+            match part {
+                Ok(count) => self.done = Some(self.done.unwrap_or(0) + count),
+                Err(error) => self.failure = Some(error),
+            }
+        }
+    }
+
+    /// How much was done; it failed where no part could be worked through.
+    pub(super) fn result(self) -> Result<usize, RepositoryError> {
+        match self {
+            Self {
+                done: None,
+                failure: Some(error),
+            } => Err(error),
+            Self { done, .. } => Ok(done.unwrap_or(0)),
+        }
+    }
+}
+
+impl Entry {
+    fn at(cursor: RoomCursor) -> Self {
+        Self {
+            create_time: cursor.create_time,
+            code: cursor.code,
+        }
+    }
+}
+
+impl Part {
+    fn of(key: &'static str, after: Option<RoomCursor>) -> Self {
+        Self {
+            key,
+            entries: VecDeque::new(),
+            from: after.map(|cursor| cursor.create_time),
+            read: 0,
+            has_more: true,
+        }
+    }
+}
+
+impl<'a> Merged<'a> {
+    fn of(rooms: &'a RedisRooms, after: Option<RoomCursor>, deadline: Instant) -> Self {
+        let keys = rooms.keys_of(&keys::ACTIVE_ROOMS);
+        Self {
+            rooms,
+            parts: keys.into_iter().map(|key| Part::of(key, after)).collect(),
+            after,
+            deadline,
+            last: None,
+            failure: None,
+            failed: 0,
+        }
+    }
+
+    /// Reads on in each part of which no entry is left. Fails where no part can be read.
+    async fn fill(&mut self) -> Result<(), RepositoryError> {
+        let (rooms, after, deadline) = (self.rooms, self.after, self.deadline);
+        let page = if rooms.is_cluster() {
+            PART_PAGE
+        } else {
+            INDEX_PAGE
+        };
+        let empty = self
+            .parts
+            .iter_mut()
+            .filter(|part| part.has_more && part.entries.is_empty());
+        let reading = empty.map(|part| async move {
+            let read = rooms.read_on(part, page, after);
+            let late = || RepositoryError::Unavailable("no index in time".to_owned());
+            let read = if rooms.is_cluster() {
+                timeout_at(deadline, read)
+                    .await
+                    .unwrap_or_else(|_| Err(late()))
+            } else {
+                read.await
+            };
+            if read.is_err() {
+                part.has_more = false;
+            }
+            read
+        });
+        for read in join_all(reading).await {
+            if let Err(error) = read {
+                self.failed += 1;
+                self.failure = Some(error);
+            }
+        }
+        match &self.failure {
+            Some(error) if self.failed == self.parts.len() => Err(error.clone()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The newest entries that are left, so many at most.
+    async fn take(&mut self, most: usize) -> Result<Vec<(&'static str, Entry)>, RepositoryError> {
+        let mut entries = Vec::new();
+        while entries.len() < most
+            && let Some(entry) = self.next().await?
+        {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// The newest entry that is left.
+    async fn next(&mut self) -> Result<Option<(&'static str, Entry)>, RepositoryError> {
+        loop {
+            self.fill().await?;
+            let newest = self
+                .parts
+                .iter_mut()
+                .filter(|part| !part.entries.is_empty())
+                .max_by_key(|part| part.entries.front().copied());
+            let Some(part) = newest else {
+                return Ok(None);
+            };
+            let key = part.key;
+            let Some(entry) = part.entries.pop_front() else {
+                return Ok(None);
+            };
+            // Two keys may have the same entry after an upgrade.
+            if self.last.replace(entry) != Some(entry) {
+                return Ok(Some((key, entry)));
+            }
+        }
+    }
 }

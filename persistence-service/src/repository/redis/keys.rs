@@ -3,19 +3,59 @@
 //! The braces are part of a key: they are Redis Cluster's hash tag and keep a
 //! room on one node.
 
-use std::mem;
+use std::{mem, sync::LazyLock};
 
 use uuid::Uuid;
 
+use super::slots;
 use crate::domain::RoomCode;
 
+/// An index over rooms, never the truth: one key on one server. In a cluster it is split by
+/// ranges of slots, so that each part is where its rooms are and none is needed by all.
+#[derive(Debug)]
+pub(super) struct Index {
+    whole: &'static str,
+    parts: LazyLock<Vec<String>>,
+}
+
 /// The index of active rooms: codes scored by creation time, in Unix
-/// milliseconds. An index, never the truth.
-pub(super) const ACTIVE_ROOMS: &str = "rooms:active";
+/// milliseconds.
+pub(super) static ACTIVE_ROOMS: Index = Index {
+    whole: "rooms:active",
+    parts: LazyLock::new(|| parts("rooms:active")),
+};
 
 /// The index of leases: `code:session` scored by the lease's end, in Unix
-/// milliseconds. An index, never the truth.
-pub(super) const DUE_SESSIONS: &str = "sessions:due";
+/// milliseconds.
+pub(super) static DUE_SESSIONS: Index = Index {
+    whole: "sessions:due",
+    parts: LazyLock::new(|| parts("sessions:due")),
+};
+
+fn parts(whole: &str) -> Vec<String> {
+    let part = |tag| format!("{whole}:{{{tag}}}");
+    slots::tags().iter().map(part).collect()
+}
+
+impl Index {
+    /// The key that lists a room of one server.
+    pub(super) fn whole(&self) -> &'static str {
+        self.whole
+    }
+
+    /// The key that lists this room in a cluster.
+    pub(super) fn part(&'static self, code: RoomCode) -> &'static str {
+        let range = slots::range_of(slots::slot_of(&room(code)));
+        &self.parts[usize::from(range)]
+    }
+
+    /// All keys in a cluster. The last one is that of versions that did not split the index:
+    /// its rooms and sessions are found there until they end.
+    pub(super) fn all_parts(&'static self) -> impl Iterator<Item = &'static str> {
+        let parts = self.parts.iter().map(String::as_str);
+        parts.chain(std::iter::once(self.whole))
+    }
+}
 
 /// How many keys a room's scripts take.
 pub(super) const OF_ROOM: usize = 12;

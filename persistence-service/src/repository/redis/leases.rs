@@ -1,16 +1,28 @@
 //! Sessions that nobody renews end by themselves.
 //!
-//! A session's lease stands in its room; an index over all rooms tells which are
-//! due without looking at each room. Whoever takes one from the index has the
+//! A session's lease is stored in its room; an index over all rooms tells which are
+//! due without looking at each room. In a cluster it has many parts, each on the server of its
+//! rooms, as a rule. Whoever takes one from the index has the
 //! room's own script check the lease again, so an entry that is late, doubled or
 //! left over does no harm.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::{
+    future::join_all,
+    stream::{self, StreamExt as _, TryStreamExt as _},
+};
 use redis::Value;
+use tokio::time::{Instant, timeout_at};
 
-use super::{READS_AT_ONCE, RedisRooms, connection::Effect, keys, milliseconds, reply::Reply};
+use super::{
+    READS_AT_ONCE, RedisRooms,
+    connection::Effect,
+    index::{PARTS_AT_ONCE, Sum},
+    keys, milliseconds,
+    reply::Reply,
+    rounds::ROUND,
+};
 use crate::{
     domain::{RoomCode, SessionId},
     repository::{Refusal, RepositoryError},
@@ -26,31 +38,58 @@ const STEPS: usize = 20;
 const PUT_OFF: Duration = Duration::from_secs(5);
 
 impl RedisRooms {
-    /// Notes in the index that the leases of these sessions end after this time,
-    /// and returns that instant as the index has it.
-    pub(super) async fn note_due(
+    /// Notes in the index that the lease of a session ends after this time, before the session
+    /// exists, and returns that instant as the index has it. Nothing is returned where that
+    /// part of the index is away and the room is not: then it is noted later.
+    pub(super) async fn note_arrival(
         &self,
-        sessions: &[(RoomCode, SessionId)],
+        code: RoomCode,
+        session: &SessionId,
+    ) -> Result<Option<String>, RepositoryError> {
+        let key = self.key_of(&keys::DUE_SESSIONS, code);
+        match self.note_due(key, vec![member(code, session)]).await {
+            Err(RepositoryError::Unavailable(_))
+                if self.is_apart(key, code) && self.owed_sessions.add((code, session.clone())) =>
+            {
+                Ok(None)
+            }
+            noted => noted.map(Some),
+        }
+    }
+
+    async fn note_owed_sessions(&self) {
+        for (code, session) in self.owed_sessions.take() {
+            let key = self.key_of(&keys::DUE_SESSIONS, code);
+            if self
+                .note_due(key, vec![member(code, &session)])
+                .await
+                .is_err()
+            {
+                self.owed_sessions.add((code, session));
+            }
+        }
+    }
+
+    async fn note_due(
+        &self,
+        key: &'static str,
+        members: Vec<String>,
     ) -> Result<String, RepositoryError> {
-        let members = sessions
-            .iter()
-            .map(|(code, session)| member(*code, session))
-            .collect();
-        self.note_members(members, &milliseconds(self.settings.session_lease))
-            .await
+        let lease = milliseconds(self.settings.session_lease);
+        self.note_members(key, members, &lease).await
     }
 
     async fn note_members(
         &self,
+        key: &'static str,
         members: Vec<String>,
         time_left: &str,
     ) -> Result<String, RepositoryError> {
         let arguments: Vec<&str> = std::iter::once(time_left)
             .chain(members.iter().map(String::as_str))
             .collect();
-        let keys = [keys::DUE_SESSIONS];
         let due = self
-            .call(Effect::Repeatable, &self.scripts.due, &keys, &arguments)
+            .call(Effect::Repeatable, &self.scripts.due, &[key], &arguments)
             .await?;
         Reply::of(Value::Array(vec![due]))?.text()
     }
@@ -59,7 +98,7 @@ impl RedisRooms {
     /// after this instant. An entry that stays is found to be left over when it
     /// is due.
     pub(super) async fn forget_due(&self, code: RoomCode, session: &SessionId, due: &str) {
-        let keys = [keys::DUE_SESSIONS];
+        let keys = [self.key_of(&keys::DUE_SESSIONS, code)];
         let entry = member(code, session);
         let forgotten = self
             .call(
@@ -74,6 +113,29 @@ impl RedisRooms {
         }
     }
 
+    /// Notes in the index that the leases of these sessions begin anew. A part of it that is
+    /// away has the entries of their last renewals, and one that is due is compared with the
+    /// lease in its room.
+    async fn note_renewals(&self, sessions: &[(RoomCode, SessionId)], until: Instant) {
+        let mut by_key: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        for (code, session) in sessions {
+            let key = self.key_of(&keys::DUE_SESSIONS, *code);
+            by_key.entry(key).or_default().push(member(*code, session));
+        }
+        let noting = join_all(
+            by_key
+                .into_iter()
+                .map(|(key, members)| self.note_due(key, members)),
+        );
+        let Ok(noted) = timeout_at(until, noting).await else {
+            tracing::debug!("the index does not know of all renewals");
+            return;
+        };
+        for error in noted.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "the index does not know of a renewal");
+        }
+    }
+
     /// Renews leases and returns the sessions that their rooms do not know.
     ///
     /// A room that is damaged, or cannot be reached, does not keep the others'
@@ -82,34 +144,43 @@ impl RedisRooms {
         &self,
         sessions: &[(RoomCode, SessionId)],
     ) -> Result<Vec<(RoomCode, SessionId)>, RepositoryError> {
+        let until = Instant::now() + ROUND;
         // First the index, as when they came: an entry is never later than its lease.
-        self.note_due(sessions).await?;
+        self.note_renewals(sessions, until - ROUND / 2).await;
         let mut by_room: BTreeMap<RoomCode, Vec<SessionId>> = BTreeMap::new();
         for (code, session) in sessions {
             by_room.entry(*code).or_default().push(session.clone());
         }
-        let mut renewals = stream::iter(by_room)
-            .map(|(code, sessions)| async move { (code, self.renew_in_room(code, sessions).await) })
-            .buffer_unordered(READS_AT_ONCE);
-        let (mut unknown, mut failure) = (Vec::new(), None);
-        while let Some((code, renewed)) = renewals.next().await {
+        let rooms = by_room.into_iter().collect();
+        let renewals = self
+            .in_each(rooms, until, |code, sessions| {
+                self.renew_in_room(code, sessions)
+            })
+            .await;
+        let (mut unknown, mut reached, mut failure) = (Vec::new(), sessions.is_empty(), None);
+        for (code, renewed) in renewals {
             match renewed {
                 Ok(unknown_here) => {
+                    reached = true;
                     self.damage.mended(code);
                     unknown.extend(unknown_here);
                 }
                 Err(RepositoryError::Damaged(problem)) => {
+                    reached = true;
                     self.damage
                         .found(code, "sessions cannot be renewed", &problem);
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    tracing::debug!(room.code = %code, %error, "sessions are renewed later");
+                    failure = Some(error);
+                }
             }
         }
-        match failure {
-            None => Ok(unknown),
-            // Those whose room was reached are renewed twice then.
-            Some(error) => Err(error),
+        if reached {
+            return Ok(unknown);
         }
+        let late = || RepositoryError::OutcomeUnknown("no room answered in time".to_owned());
+        Err(failure.unwrap_or_else(late))
     }
 
     async fn renew_in_room(
@@ -152,32 +223,38 @@ impl RedisRooms {
         if sessions.is_empty() {
             return;
         }
+        let key = self.key_of(&keys::DUE_SESSIONS, code);
         let mut add = redis::cmd("ZADD");
-        add.arg(keys::DUE_SESSIONS).arg("NX");
+        add.arg(key).arg("NX");
         for session in sessions {
             add.arg(0).arg(format!("{code}:{session}"));
         }
         let add = &add;
-        let noted = self
-            .run(
-                Effect::Repeatable,
-                keys::DUE_SESSIONS,
-                |mut connection| async move { add.query_async::<()>(&mut connection).await },
-            )
-            .await;
-        if let Err(error) = noted {
+        let noted = self.run(Effect::Repeatable, key, |mut connection| async move {
+            add.query_async::<()>(&mut connection).await
+        });
+        if let Err(error) = noted.await {
             tracing::debug!(room.code = %code, %error, "sessions left behind are noted later");
         }
     }
 
     /// Ends the sessions that are due, and says how many they were.
     pub(super) async fn expire(&self) -> Result<usize, RepositoryError> {
+        self.note_owed_sessions().await;
+        let mut sum = Sum::default();
+        for keys in self.keys_of(&keys::DUE_SESSIONS).chunks(PARTS_AT_ONCE) {
+            sum.add(join_all(keys.iter().map(|key| self.expire_part(key))).await);
+        }
+        sum.result()
+    }
+
+    async fn expire_part(&self, key: &'static str) -> Result<usize, RepositoryError> {
         let mut expired = 0;
         for _ in 0..STEPS {
-            let due = self.overdue().await?;
+            let due = self.overdue(key).await?;
             let last_step = due.len() < DUE_AT_ONCE;
             let ended: Vec<bool> = stream::iter(due)
-                .map(|(member, score)| self.expire_one(member, score))
+                .map(|(member, score)| self.expire_one(key, member, score))
                 .buffered(READS_AT_ONCE)
                 .try_collect()
                 .await?;
@@ -189,11 +266,10 @@ impl RedisRooms {
         Ok(expired)
     }
 
-    async fn overdue(&self) -> Result<Vec<(String, String)>, RepositoryError> {
-        let keys = [keys::DUE_SESSIONS];
+    async fn overdue(&self, key: &'static str) -> Result<Vec<(String, String)>, RepositoryError> {
         let most = DUE_AT_ONCE.to_string();
         let value = self
-            .call(Effect::Read, &self.scripts.overdue, &keys, &[&most])
+            .call(Effect::Read, &self.scripts.overdue, &[key], &[&most])
             .await?;
         let mut reply = Reply::of(value)?;
         let mut due = Vec::new();
@@ -203,15 +279,20 @@ impl RedisRooms {
         Ok(due)
     }
 
-    /// Ends one session if its lease has passed by its room's clock.
-    async fn expire_one(&self, entry: String, score: String) -> Result<bool, RepositoryError> {
+    /// Ends one session of this key if its lease has passed by its room's clock.
+    async fn expire_one(
+        &self,
+        key: &'static str,
+        entry: String,
+        score: String,
+    ) -> Result<bool, RepositoryError> {
         let Some((code, session)) = parse_member(&entry) else {
             // Not one of ours: it can only be in the way.
-            self.unlist_entry(&entry, &score).await?;
+            self.unlist_entry(key, &entry, &score).await?;
             return Ok(false);
         };
         if !self.servers.is_steady(code) {
-            self.put_off(entry).await?;
+            self.put_off(key, entry).await?;
             return Ok(false);
         }
         let room_keys = keys::of_room(code, None);
@@ -227,11 +308,11 @@ impl RedisRooms {
             Err(RepositoryError::Damaged(problem)) => {
                 self.damage
                     .found(code, "a session cannot be ended", &problem);
-                self.unlist_entry(&entry, &score).await?;
+                self.unlist_entry(key, &entry, &score).await?;
                 return Ok(false);
             }
             Err(RepositoryError::Unavailable(_) | RepositoryError::OutcomeUnknown(_)) => {
-                self.put_off(entry).await?;
+                self.put_off(key, entry).await?;
                 return Ok(false);
             }
             Err(error @ RepositoryError::Full) => return Err(error),
@@ -239,7 +320,13 @@ impl RedisRooms {
         let ended = match Reply::decided(value)? {
             Ok((outcome, mut reply)) if outcome == "alive" => {
                 // Renewed in its room and not in the index: it is due with its lease.
-                self.note_members(vec![entry], &reply.text()?).await?;
+                let own = self.key_of(&keys::DUE_SESSIONS, code);
+                self.note_members(own, vec![entry.clone()], &reply.text()?)
+                    .await?;
+                // A version that did not split the index noted it elsewhere.
+                if own != key {
+                    self.unlist_entry(key, &entry, &score).await?;
+                }
                 return Ok(false);
             }
             Ok(_) => true,
@@ -249,26 +336,26 @@ impl RedisRooms {
                 false
             }
         };
-        self.unlist_entry(&entry, &score).await?;
+        self.unlist_entry(key, &entry, &score).await?;
         Ok(ended)
     }
 
     /// Removes an entry unless it has been noted anew.
-    async fn unlist_entry(&self, entry: &str, score: &str) -> Result<(), RepositoryError> {
-        let index = [keys::DUE_SESSIONS];
-        self.call(
-            Effect::Repeatable,
-            &self.scripts.unlist,
-            &index,
-            &[entry, score],
-        )
-        .await
-        .map(drop)
+    async fn unlist_entry(
+        &self,
+        key: &'static str,
+        entry: &str,
+        score: &str,
+    ) -> Result<(), RepositoryError> {
+        let arguments = [entry, score];
+        self.call(Effect::Repeatable, &self.scripts.unlist, &[key], &arguments)
+            .await
+            .map(drop)
     }
 
     /// Looks at an entry later, so that it is not in the way of others.
-    async fn put_off(&self, entry: String) -> Result<(), RepositoryError> {
-        self.note_members(vec![entry], &milliseconds(PUT_OFF))
+    async fn put_off(&self, key: &'static str, entry: String) -> Result<(), RepositoryError> {
+        self.note_members(key, vec![entry], &milliseconds(PUT_OFF))
             .await
             .map(drop)
     }

@@ -10,16 +10,27 @@ mod index;
 mod keys;
 mod leases;
 mod listener;
+mod owed;
 mod record;
 mod reply;
+mod rounds;
 mod scripts;
+mod slots;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::future::join_all;
 use redis::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,30 +40,36 @@ use self::{
     address::Place,
     calls::CALLS_IN_FLIGHT,
     cluster::Cluster,
-    connection::{Connection, Effect},
+    connection::{Connection, Effect, Probe},
     history::{Branch, History},
     listener::Listener,
+    owed::Owed,
     record::Contents,
     reply::{Reply, number},
+    rounds::ROUND,
     scripts::Scripts,
 };
 pub use super::RoomSettings;
 use super::{
     Answer, Damage, Drawing, FeedSink, Join, NewMessage, NewSignal, Refusal, RepositoryError,
-    RoomCursor, RoomRepository, SavedDrawing, SavedMessage, Since, TOMBSTONE_AGE, living_board,
-    message_page,
+    RoomCursor, RoomList, RoomRepository, SavedDrawing, SavedMessage, Since, TOMBSTONE_AGE,
+    living_board, message_page,
 };
 use crate::domain::{
     BOARD_LIMITS, CatchUp, Message, NewRoom, Position, Request, Room, RoomCode, RoomStats,
     SessionId, UserId,
 };
 
-/// How many rooms are read at once where many are.
+/// How many rooms of one server are read at once where many are.
 const READS_AT_ONCE: usize = 64;
 
 /// How long a deletion remembers that it took place, for a repetition of the call by this
 /// service: longer than any call is tried.
 const OWN_RETRY: Duration = Duration::from_secs(10);
+
+/// How many ids are tried to find one whose claim is on a server that is there. With one
+/// server of a hundred left, half of the searches find one.
+const IDS: usize = 64;
 
 /// The store on Redis.
 pub struct RedisRooms {
@@ -61,6 +78,8 @@ pub struct RedisRooms {
     settings: RoomSettings,
     in_flight: Semaphore,
     damage: Damage,
+    owed_sessions: Owed<(RoomCode, SessionId)>,
+    owed_rooms: Owed<(RoomCode, u64)>,
 }
 
 impl fmt::Debug for RedisRooms {
@@ -78,8 +97,8 @@ enum Servers {
 }
 
 impl Servers {
-    /// Whether the server that keeps this room has been there for long enough that
-    /// whoever lives in it could say so. A single server's being there is its
+    /// Whether the server that keeps this room has taken writes for long enough that
+    /// whoever lives in it could say so. A single server's taking them is its
     /// availability, which whoever ends sessions goes by.
     fn is_steady(&self, code: RoomCode) -> bool {
         match self {
@@ -116,9 +135,10 @@ impl RedisRooms {
     ) -> Self {
         let servers = match address.0 {
             Place::Server(server) => {
-                let history = Arc::new(History::default());
+                let (history, probe) = (Arc::new(History::default()), Probe::default());
+                probe.set(Some(keys::DUE_SESSIONS.whole().to_owned()));
                 Servers::One(
-                    Connection::open(server.clone(), history.clone(), stop.clone()),
+                    Connection::open(server.clone(), history.clone(), probe, stop.clone()),
                     Listener::open(server, history.clone(), sink, stop),
                     history,
                 )
@@ -131,6 +151,8 @@ impl RedisRooms {
             settings,
             in_flight: Semaphore::new(CALLS_IN_FLIGHT),
             damage: Damage::default(),
+            owed_sessions: Owed::default(),
+            owed_rooms: Owed::default(),
         }
     }
 
@@ -165,14 +187,6 @@ impl RedisRooms {
             )
             .await?;
         Ok((value, None))
-    }
-
-    /// Where a room is; nowhere if it is damaged, which whoever reads it is told.
-    async fn position_if_sound(&self, code: RoomCode) -> Result<Option<Position>, RepositoryError> {
-        match self.position(code).await {
-            Err(RepositoryError::Damaged(_)) => Ok(None),
-            answer => answer,
-        }
     }
 
     /// Where a room is.
@@ -231,6 +245,22 @@ impl RoomRepository for RedisRooms {
             .map_err(|_| RepositoryError::Damaged("a claimed code is no code".to_owned()))
     }
 
+    fn can_keep(&self, code: RoomCode) -> bool {
+        match &self.servers {
+            Servers::One(..) => true,
+            Servers::Cluster(cluster) => cluster.can_keep(&keys::room(code)),
+        }
+    }
+
+    fn usable_id(&self) -> Option<Uuid> {
+        let Servers::Cluster(cluster) = &self.servers else {
+            return None;
+        };
+        std::iter::repeat_with(Uuid::new_v4)
+            .take(IDS)
+            .find(|id| cluster.can_keep(&keys::creation(*id)))
+    }
+
     async fn create_room(
         &self,
         code: RoomCode,
@@ -266,11 +296,8 @@ impl RoomRepository for RedisRooms {
         };
         let fields = reply.texts()?;
         let room = record::room(code, fields, reply.number()?)?;
-        match self.list_as_active(code, room.create_time).await {
-            Ok(()) => Ok(Ok(Some(room))),
-            // It is there, and not yet as it is to be: a retry completes it.
-            Err(error) => Err(error.after_a_write()),
-        }
+        self.list_as_created(code, room.create_time).await?;
+        Ok(Ok(Some(room)))
     }
 
     async fn room(&self, code: RoomCode) -> Answer<RoomStats> {
@@ -297,7 +324,7 @@ impl RoomRepository for RedisRooms {
         &self,
         after: Option<RoomCursor>,
         limit: usize,
-    ) -> Result<(Vec<Room>, Option<RoomCursor>), RepositoryError> {
+    ) -> Result<RoomList, RepositoryError> {
         self.active_rooms(after, limit).await
     }
 
@@ -316,7 +343,8 @@ impl RoomRepository for RedisRooms {
         match Reply::decided(value)? {
             Ok((_, mut reply)) => {
                 // The room is gone; the index repairs itself.
-                if let Err(error) = self.unlist(code, &reply.text()?).await {
+                let index = self.key_of(&keys::ACTIVE_ROOMS, code);
+                if let Err(error) = self.unlist(index, code, &reply.text()?).await {
                     tracing::debug!(room.code = %code, %error, "a deleted room is still indexed");
                 }
                 Ok(Ok(()))
@@ -331,7 +359,7 @@ impl RoomRepository for RedisRooms {
         if !join.session.is_unnamed() {
             lease = milliseconds(self.settings.session_lease);
             // Before the session exists, so that none is ever without its entry.
-            due = Some(self.note_due(&[(join.code, join.session.clone())]).await?);
+            due = self.note_arrival(join.code, &join.session).await?;
         }
         let leading = [
             join.session.as_str(),
@@ -593,12 +621,19 @@ impl RoomRepository for RedisRooms {
     async fn positions(
         &self,
         codes: &[RoomCode],
-    ) -> Result<Vec<Option<Position>>, RepositoryError> {
-        stream::iter(codes.to_vec())
-            .map(|code| self.position_if_sound(code))
-            .buffered(READS_AT_ONCE)
-            .try_collect()
-            .await
+    ) -> Vec<Result<Option<Position>, RepositoryError>> {
+        let rooms = codes.iter().map(|code| (*code, ())).collect();
+        let read = self
+            .in_each(rooms, Instant::now() + ROUND, |code, ()| {
+                self.position(code)
+            })
+            .await;
+        let mut read: HashMap<RoomCode, _> = read.into_iter().collect();
+        let late = || Err(RepositoryError::Unavailable("not read in time".to_owned()));
+        codes
+            .iter()
+            .map(|code| read.remove(code).unwrap_or_else(late))
+            .collect()
     }
 
     async fn sweep(&self) -> Result<usize, RepositoryError> {
@@ -624,6 +659,21 @@ impl RoomRepository for RedisRooms {
             Servers::One(_, listener, _) => listener.settle().await,
             Servers::Cluster(cluster) => cluster.settle(code).await,
         }
+    }
+
+    async fn settle_all(&self, codes: &[RoomCode]) -> HashSet<RoomCode> {
+        let groups = self.by_server(codes.iter().map(|code| (*code, ())).collect());
+        let settled = groups.into_iter().map(|group| async move {
+            let settled = match group.first() {
+                Some((code, ())) => self.settle(*code).await.is_ok(),
+                None => false,
+            };
+            group
+                .into_iter()
+                .filter(move |_| settled)
+                .map(|(code, ())| code)
+        });
+        join_all(settled).await.into_iter().flatten().collect()
     }
 
     fn availability(&self) -> watch::Receiver<bool> {
