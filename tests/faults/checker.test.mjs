@@ -140,7 +140,7 @@ finds("prompt", "an answer that came late", ({ operations }) => {
 test("what a declared failover lost is counted, and nothing else is excused", () => {
   const forked = run();
   forked.rooms[0].loss = "forked";
-  forked.rooms[0].window = { from: 2, to: 3 };
+  forked.rooms[0].windows = [{ from: 0, to: 0 }, { from: 2, to: 3 }];
   forked.finals[0].messages.pop();
   forked.reader.messages.pop();
   assert.equal(check(forked).lost.length, 1);

@@ -1,6 +1,8 @@
 // A private redis-server, and what the assertions ask it.
 
+import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 
 import { freePort } from "./ports.mjs";
 import { Program, temporaryFolder } from "./program.mjs";
@@ -27,14 +29,29 @@ export class Redis {
       ...options,
     };
     redis.#args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    redis.#program = new Program({
+    return redis.#started();
+  }
+
+  /** A sentinel with the given lines in its file. */
+  static async sentinel(lines) {
+    const redis = new Redis();
+    redis.port = await freePort();
+    const folder = temporaryFolder();
+    const file = join(folder, "sentinel.conf");
+    writeFileSync(file, [`port ${redis.port}`, "bind 127.0.0.1", `dir ${folder}`, ...lines, ""].join("\n"));
+    redis.#args = [file, "--sentinel"];
+    return redis.#started();
+  }
+
+  async #started() {
+    this.#program = new Program({
       name: "redis-server",
       command: "redis-server",
-      args: redis.#args,
+      args: this.#args,
       env: { PATH: process.env.PATH },
     });
-    await redis.#ready();
-    return redis;
+    await this.#ready();
+    return this;
   }
 
   async #ready() {
@@ -139,6 +156,20 @@ export class Redis {
       const [there, here] = await Promise.all([master.#info("replication"), this.#info("replication")]);
       return there.master_repl_offset === here.master_repl_offset;
     });
+  }
+
+  /**
+   * Resolves when this replica has all that its master had when this was called; with that
+   * moment. What the master takes after it, a failover may lose.
+   */
+  async hasKeptUpWith(master) {
+    const moment = performance.now();
+    const { master_repl_offset: offset } = await master.#info("replication");
+    await until("the replica keeps up", async () => {
+      const { slave_repl_offset: here } = await this.#info("replication");
+      return Number(here) >= Number(offset);
+    });
+    return moment;
   }
 
   signal(name) {

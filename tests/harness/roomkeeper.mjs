@@ -6,12 +6,14 @@ import { join } from "node:path";
 import { after, afterEach } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { RedisCluster } from "./cluster.mjs";
 import { call } from "./grpc.mjs";
 import { request } from "./http.mjs";
 import { Member } from "./member.mjs";
 import { freePort } from "./ports.mjs";
 import { endAll, Program, temporaryFolder } from "./program.mjs";
 import { Redis } from "./redis.mjs";
+import { RedisSentinels } from "./sentinel.mjs";
 import { until } from "./until.mjs";
 
 const BINARIES = process.env.ROOMKEEPER_BIN_DIR
@@ -23,6 +25,9 @@ const BINARIES = process.env.ROOMKEEPER_BIN_DIR
  */
 export const STORE = process.env.ROOMKEEPER_STORE ?? "redis";
 assert.ok(["redis", "embedded"].includes(STORE), `ROOMKEEPER_STORE=${STORE}`);
+
+/** The stores that are a Redis, by their names. */
+const SERVERS = { redis: Redis, cluster: RedisCluster, sentinel: RedisSentinels };
 
 /** The path of one of the two programs. */
 export function binary(name) {
@@ -90,7 +95,7 @@ export class Roomkeeper {
   gateways = [];
 
   /**
-   * `options`: `store` (see STORE); `services` and `gateways` (how many), `redis`
+   * `options`: `store` (see STORE, and "cluster" and "sentinel"); `services` and `gateways` (how many), `redis`
    * (settings), `env` of both programs, `serviceEnv`, `gatewayEnv`; `redisUrl`, a
    * function of the Redis and a service's number that says what that service gets
    * instead of its own address, and `serviceUrl`, one of a service's address, a
@@ -123,9 +128,9 @@ export class Roomkeeper {
   async #start(options) {
     this.#expected = options.expected ?? [];
     const kept = options.store ?? STORE;
-    if (kept === "redis") this.redis = await Redis.start(options.redis);
-    else this.data = temporaryFolder();
-    const services = kept === "redis" ? options.services ?? 1 : 1;
+    this.redis = await SERVERS[kept]?.start(options.redis);
+    if (!this.redis) this.data = temporaryFolder();
+    const services = this.redis ? options.services ?? 1 : 1;
     for (let n = 0; n < services; n += 1) {
       const store = this.redis
         ? { REDIS_URL: (await options.redisUrl?.(this.redis, n)) ?? this.redis.url }

@@ -15,8 +15,8 @@ const KEPT = 100;
  * each gateway answers at the end (`{messages, board, room}`), `living`, the ids
  * of the users with an open tab; `loss` says what was declared: undefined
  * (nothing may be lost), "ended" (the room is gone), "spoiled" (a part of it was
- * taken away) or "forked" (what was acknowledged within `window`, `{from, to}`, may
- * be lost).
+ * taken away) or "forked" (what was acknowledged within one of the
+ * `windows`, each `{from, to}`, may be lost).
  */
 export function check({ operations, complaints, rooms, promptly }) {
   const forked = new Set(rooms.filter(({ loss }) => loss === "forked").map(({ code }) => code));
@@ -48,21 +48,23 @@ export function check({ operations, complaints, rooms, promptly }) {
 
 const last = (list) => list.at(-1);
 
-// Everything that anybody ever heard and that is not taken back, in order.
+// Everything that anybody ever heard and that is not taken back, in order. What a fork took
+// back is in no answer and with no reader that is in at the end: all of them began anew.
 function historyOf({ readers, finals, loss }) {
   const messages = new Map();
-  for (const reader of readers) for (const [id, message] of reader.heard) messages.set(id, message);
-  for (const { messages: kept } of finals) for (const message of kept) messages.set(message.id, message);
+  const note = (message) => messages.set(message.id, message);
+  if (loss !== "forked") for (const { heard } of readers) heard.forEach(note);
+  else for (const { messages: shown } of readers.filter(({ joined }) => joined)) shown.forEach(note);
+  for (const { messages: kept } of finals) kept.forEach(note);
   const all = [...messages.values()].sort((one, other) => one.revision - other.revision);
   if (loss !== "forked") return all;
-  // What the fork took back is in no reader and no answer any more.
   const kept = new Set(last(finals).messages.map(({ id }) => id));
   const first = last(finals).messages[0]?.revision ?? Infinity;
   return all.filter(({ id, revision }) => revision < first || kept.has(id));
 }
 
 /** An acknowledged message is kept, or was pushed out by as many newer ones as are kept. */
-function acknowledged({ finals, loss, window }, operations, blame, lost) {
+function acknowledged({ finals, loss, windows }, operations, blame, lost) {
   for (const { messages } of finals) {
     const kept = new Map(messages.map((message) => [message.id, message]));
     for (const op of operations) {
@@ -78,7 +80,7 @@ function acknowledged({ finals, loss, window }, operations, blame, lost) {
       if (messages.length >= KEPT && messages[0].revision > message.revision) continue;
       const at = op.attempts.find(({ answer }) => answer?.success);
       const declared = loss === "forked"
-        && at.sentAt + at.took >= window.from && at.sentAt <= window.to;
+        && windows.some(({ from, to }) => at.sentAt + at.took >= from && at.sentAt <= to);
       if (declared) lost.push(op);
       else blame("acknowledged", `acknowledged and lost: ${text(message)}; ${messages.length} are kept`);
     }

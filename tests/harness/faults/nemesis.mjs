@@ -1,7 +1,8 @@
 // The faults: one small object each, which says how it begins and how it is mended.
 //
 // `name` is how docs/faults.md calls it; `start(stage, random)` does it, and what it
-// returns is handed to `heal(stage, token)`. `lasts` is how long it is held, in
+// returns is handed to `during(stage, token, crowd)`, which waits for what must come true
+// meanwhile, and to `heal(stage, token)`. `lasts` is how long it is held, in
 // milliseconds, and what it `touches` no other fault touches meanwhile. `freezes` says that a gateway itself may be too slow to answer,
 // `detaches` that a gateway may be cut off for as long as a lease, so that its people
 // may be gone for a moment, and `ends` that rooms are over: `start` returns which.
@@ -363,6 +364,14 @@ export const mendable = [
   ...networkFaults, eventsLost, flapping,
   clientPause, debugSleep, scriptFlush, memoryFull, demotion,
   indexOfLeasesStale, rollingRestart, gatewaysKilled,
+];
+
+/** Those of the programs, which any store goes through. */
+export const ofPrograms = [
+  serviceKilled, gatewayKilled, allKilled,
+  ...[1, 5].flatMap((seconds) => [serviceStopped(seconds), gatewayStopped(seconds)]),
+  ...networkFaults.filter(({ name }) => name.startsWith("gateway and service")),
+  rollingRestart, gatewaysKilled,
 ];
 
 /** Those that take longer. */

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { relative } from "node:path";
 import { after } from "node:test";
 
-import { Roomkeeper } from "../roomkeeper.mjs";
+import { Roomkeeper, STORE } from "../roomkeeper.mjs";
 import { Redis } from "../redis.mjs";
 import { until } from "../until.mjs";
 import { check } from "./checker.mjs";
@@ -48,17 +48,21 @@ export class Stage {
 
   #plays = 0;
 
-  /** `options`: those of Roomkeeper.start, and `replica: true` for a second Redis. */
+  /**
+   * `options`: those of Roomkeeper.start, and `replica: true` for a second Redis. Services
+   * reach a cluster, and a Redis with sentinels, without a proxy.
+   */
   static async start({ replica = false, ...options } = {}) {
     const stage = new Stage();
+    const isOneServer = (options.store ?? STORE) === "redis";
     stage.keeper = await Roomkeeper.start({
       services: 2,
       gateways: 2,
       shared: true,
-      redisUrl: async ({ port }, n) => {
+      redisUrl: isOneServer ? async ({ port }, n) => {
         stage.toRedis[n] = await FaultyProxy.to(port);
         return `redis://127.0.0.1:${stage.toRedis[n].port}`;
-      },
+      } : undefined,
       serviceUrl: async (address, gateway, service) => {
         const proxy = await FaultyProxy.to(Number(new URL(address).port));
         (stage.toService[gateway] ??= [])[service] = proxy;
@@ -111,14 +115,11 @@ export class Stage {
     this.#plays += 1;
     const name = options.name ?? `play ${this.#plays}`;
     const random = randomFor(`faults of ${name}`, seed);
-    const rooms = [];
-    for (let n = 0; n < count; n += 1) {
-      rooms.push((await this.keeper.room({ maxParticipants: 50 })).code);
-    }
+    const rooms = await this.#rooms(count);
     const crowd = new Crowd({ rooms, users, urls: this.urls, seed, name, only: options.only });
     const play = {
       crowd,
-      rooms: new Map(rooms.map((code) => [code, { code, loss: undefined }])),
+      rooms: new Map(rooms.map((code) => [code, { code, loss: undefined, windows: [] }])),
       damaged: new Set(),
       frozen: [],
       injected: [],
@@ -141,11 +142,28 @@ export class Stage {
     }
   }
 
+  // New rooms; in a cluster each master has as many of them as the others.
+  async #rooms(count) {
+    const { keeper } = this;
+    const byMaster = new Map();
+    const rooms = [];
+    while (rooms.length < count) {
+      const { code } = await keeper.room({ maxParticipants: 50 });
+      const master = await keeper.redis?.masterOfRoom?.(code);
+      const there = byMaster.get(master) ?? 0;
+      if (master && there >= count / keeper.redis.shards) continue;
+      byMaster.set(master, there + 1);
+      rooms.push(code);
+    }
+    return rooms;
+  }
+
   // Several faults overlap: the first to begin is the last to be mended.
   async #strike(play, faults, random) {
     const { crowd } = play;
     const from = performance.now();
-    const living = () => [...play.rooms.values()].filter(({ loss }) => !loss).map(({ code }) => code);
+    const living = () => [...play.rooms.values()]
+      .filter(({ loss }) => !loss || loss === "forked").map(({ code }) => code);
     if (faults.some(({ detaches }) => detaches)) for (const code of living()) crowd.mayMiss.add(code);
     const struck = [];
     for (const fault of faults) {
@@ -162,16 +180,22 @@ export class Stage {
         crowd.mayMiss.add(code);
       }
       if (fault.forks) {
-        for (const code of living()) {
-          Object.assign(play.rooms.get(code), { loss: "forked", window: token });
+        for (const code of token.rooms ?? living()) {
+          play.rooms.get(code).loss = "forked";
+          play.rooms.get(code).windows.push(token);
           // A join that was lost is made again with the next renewal.
           crowd.mayMiss.add(code);
         }
       }
     }
     const lasts = Math.max(...faults.map((fault) => fault.lasts));
-    if (lasts > 0) await hold(lasts, `it lasts so long: ${faults.map((fault) => fault.name)}`);
-    for (const { fault, token } of struck.reverse()) await fault.heal(this, token);
+    try {
+      for (const { fault, token } of struck) await fault.during?.(this, token, crowd);
+      if (lasts > 0) await hold(lasts, `it lasts so long: ${faults.map((fault) => fault.name)}`);
+    } finally {
+      // Also where something is wrong: the stage may have more to play.
+      for (const { fault, token } of struck.reverse()) await fault.heal(this, token);
+    }
     await until(
       `everything is ready within ${BACK_WITHIN} ms of ${faults.map((fault) => fault.name)}`,
       () => this.#isReady(),
