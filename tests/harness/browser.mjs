@@ -445,11 +445,11 @@ export function board(elements) {
     .sort();
 }
 
-/** The boards of scenes in every field, and in their order; under which index each is shown is a client's own. */
+/** The boards of scenes in every field, and in their order. */
 export function inFull(elements) {
   return elements
     .filter(({ isDeleted }) => !isDeleted)
-    .map(({ index: _index, ...element }) => JSON.stringify(Object.entries(element).sort()));
+    .map((element) => JSON.stringify(Object.entries(element).sort()));
 }
 
 /** Resolves when all of them show the board that the server keeps, with so many elements. */
