@@ -216,10 +216,12 @@ export const watchedMasterStopped = {
   heal: reunited,
 };
 
-// Of two masters the old one becomes the replica.
+// Of two masters the old one becomes the replica. Until it has taken over what the new one
+// has, it answers a repeated request from its own data, which is lost.
 async function reunited({ keeper: { redis } }, token) {
   token.master.signal("SIGCONT");
   await redis.follow(token.master);
+  await token.master.isInStepWithItsMaster();
   token.to = performance.now();
   await redis.isInService();
 }

@@ -231,8 +231,9 @@ export const losingDemotion = {
   async heal(stage, token) {
     const { keeper, replica } = stage;
     await keeper.redis.command("REPLICAOF", "127.0.0.1", replica.port);
-    token.to = performance.now();
+    // Until then it answers a repeated request from its own data, which is lost.
     await keeper.redis.isInStepWithItsMaster();
+    token.to = performance.now();
     await promoted(stage);
   },
 };
