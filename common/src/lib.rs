@@ -2,4 +2,5 @@
 
 pub mod settings;
 pub mod signals;
+pub mod tasks;
 pub mod telemetry;

@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use axum::Router;
+use roomkeeper_common::tasks::Tasks;
 use socketioxide::SocketIo;
 use tokio::{
     net::TcpListener,
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,19 +55,19 @@ pub struct App {
     io: SocketIo,
     router: Router,
     draining: Arc<AtomicBool>,
-    feeds: CancellationToken,
+    tasks: Tasks,
 }
 
-/// Makes a gateway of its settings; to be called in a runtime, in which its feeds run.
+/// Makes a gateway of its settings; to be called in a runtime, in which its tasks run.
 ///
 /// # Errors
 ///
 /// A service URL that no channel can be made for.
 pub fn build(config: &Config) -> anyhow::Result<App> {
-    let persistence = Persistence::new(&config.persistence_url)
+    let tasks = Tasks::until(CancellationToken::new());
+    let persistence = Persistence::new(&config.persistence_url, &tasks)
         .context("make a channel to GATEWAY_PERSISTENCE_URL")?;
-    let feeds = CancellationToken::new();
-    let gateway = Gateway::new(persistence.clone(), &feeds);
+    let gateway = Gateway::new(persistence.clone(), &tasks);
     let (layer, io) = gateway.layer();
     let draining = Arc::new(AtomicBool::new(false));
     let http = Http {
@@ -81,43 +81,54 @@ pub fn build(config: &Config) -> anyhow::Result<App> {
         io,
         router,
         draining,
-        feeds,
+        tasks,
     })
 }
 
 impl App {
+    /// The tasks without which the gateway stops.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Serves browsers on `listener` until `shutdown` is cancelled, then tells them, lets
     /// them go and leaves their rooms; all within 10 seconds.
     ///
     /// # Errors
     ///
-    /// A task that all sockets depend on has failed; they were let go all the same.
+    /// A task that never ends has failed; sockets were let go all the same.
     pub async fn run(
         self,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        // Each goes on for ever. Without one of them sockets would stay, and hear nothing or
-        // lose their rooms.
-        let mut for_all = JoinSet::new();
-        for_all.spawn(self.persistence.clone().watch_health());
-        for_all.spawn(self.gateway.clone().keep_sessions());
-        for_all.spawn(self.gateway.clone().keep_pace());
+        let tasks = &self.tasks;
+        // Without one of them sockets would stay, and hear nothing or lose their rooms.
+        tasks.spawn(
+            "health of services",
+            self.persistence.clone().watch_health(),
+        );
+        tasks.spawn("renewal of sessions", self.gateway.clone().keep_sessions());
+        tasks.spawn("pace of sockets", self.gateway.clone().keep_pace());
         let connections = TaskTracker::new();
         let end = CancellationToken::new();
         let stop_accepting = CancellationToken::new();
-        let accepting = tokio::spawn(server::serve(
-            listener,
-            self.router,
-            connections.clone(),
-            stop_accepting.clone(),
-            end.clone(),
-        ));
+        let accepting = tasks.part();
+        accepting.spawn(
+            "accepting of connections",
+            server::serve(
+                listener,
+                self.router,
+                connections.clone(),
+                stop_accepting.clone(),
+                end.clone(),
+            ),
+        );
 
-        let failed = tokio::select! {
-            () = shutdown.cancelled() => false,
-            _ = for_all.join_next() => true,
-        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tasks.failed() => {}
+        }
         self.draining.store(true, Ordering::Relaxed);
         info!("edge-gateway: draining: not ready");
         sleep(NOTICE).await;
@@ -127,10 +138,8 @@ impl App {
         );
         self.gateway.tell_draining(&self.io);
         sleep(FAREWELL).await;
+        accepting.stop().await;
         stop_accepting.cancel();
-        if accepting.await.is_err() {
-            warn!("the accept loop had failed");
-        }
         self.gateway.end_sessions();
         // Those that take longer leave their rooms below.
         let _ = timeout(ANSWERS, self.gateway.ended()).await;
@@ -145,8 +154,8 @@ impl App {
         if timeout(LAST_BYTES, connections.wait()).await.is_err() {
             warn!("some connections did not end in time");
         }
-        self.feeds.cancel();
-        anyhow::ensure!(!failed, "a task that all sockets depend on has failed");
+        tasks.stop().await;
+        anyhow::ensure!(!tasks.have_failed(), "a task that never ends has failed");
         Ok(())
     }
 }

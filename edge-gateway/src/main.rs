@@ -62,7 +62,7 @@ fn run(config: Config) -> anyhow::Result<()> {
             .with_context(|| format!("listen on {} (GATEWAY_LISTEN)", config.listen))?;
         let address = listener.local_addr().context("read the bound address")?;
         let app = app::build(&config)?;
-        let shutdown = signals::watch("edge-gateway").context("watch for signals")?;
+        let shutdown = signals::watch("edge-gateway", app.tasks()).context("watch for signals")?;
 
         info!("edge-gateway: open http://{}/", reachable(address));
         app.run(listener, shutdown).await?;

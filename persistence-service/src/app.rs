@@ -2,10 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::room_service_server::RoomServiceServer;
 use tokio::{
     net::TcpListener,
-    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// the program itself was held up, and the renewals sent to it were as well.
 const HELD_UP: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown`, then lets calls finish and ends watches.
+/// Serves until `shutdown`, or until one of `tasks` has failed, then lets calls finish and ends watches.
 ///
 /// The listener is bound by the caller, so that it may be on any port. Redis
 /// need not be there: until it is, calls are answered as unavailable. The file of
@@ -72,16 +72,17 @@ const HELD_UP: Duration = Duration::from_secs(5);
 ///
 /// [`OpenError`](crate::repository::embedded::OpenError) where the embedded store
 /// cannot be opened; others where the server cannot be set up or fails as a
-/// whole, or the embedded store does, or a task that keeps the rooms; then calls
-/// could finish all the same.
+/// whole, or the embedded store does, or a task that never ends; then calls could
+/// finish all the same.
 pub async fn run(
     config: Config,
     listener: TcpListener,
+    tasks: Tasks,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let _stop_all = stop.clone().drop_guard();
-    let draining = stop.child_token();
+    let _stop_all = tasks.stop_on_drop();
+    let draining = CancellationToken::new();
+    let _end_watches = draining.clone().drop_guard();
 
     let settings = RoomSettings {
         ttl: config.room_ttl,
@@ -93,7 +94,7 @@ pub async fn run(
         on_join: config.history_limit.into(),
     };
     let mailboxes = Arc::new(Mailboxes::default());
-    let store = Store::open(&config, settings, mailboxes.clone(), &stop).await?;
+    let store = Store::open(&config, settings, mailboxes.clone(), &tasks).await?;
     let repository = store.rooms();
     let hub = Hub::new(
         repository.clone(),
@@ -105,13 +106,19 @@ pub async fn run(
     let rooms = Rooms::new(repository.clone(), history);
 
     let (mut reporter, health) = tonic_health::server::health_reporter();
-    // Each goes on for ever. Without one of them people who are gone would stay in their
-    // rooms, or readers or health would lag behind the store unnoticed.
-    let mut keepers = JoinSet::new();
-    keepers.spawn(hub.clone().compare());
-    keepers.spawn(follow_health(reporter.clone(), repository.availability()));
-    keepers.spawn(expire(repository.clone()));
-    keepers.spawn(sweep(repository, config.room_ttl.min(SWEEP_INTERVAL)));
+    // Without one of them people who are gone would stay in their rooms, or readers or
+    // health would lag behind the store unnoticed.
+    let keepers = tasks.part();
+    keepers.spawn("comparison of positions", hub.clone().compare());
+    keepers.spawn(
+        "health",
+        follow_health(reporter.clone(), repository.availability()),
+    );
+    keepers.spawn("end of sessions", expire(repository.clone()));
+    keepers.spawn(
+        "sweep of rooms",
+        sweep(repository, config.room_ttl.min(SWEEP_INTERVAL)),
+    );
 
     let service = RoomServiceServer::new(RoomService::new(rooms, hub))
         .max_decoding_message_size(MESSAGE_BYTES)
@@ -136,13 +143,13 @@ pub async fn run(
     let serving = server.serve_with_incoming_shutdown(incoming, draining.clone().cancelled_owned());
     tokio::pin!(serving);
     let leave = async {
-        let failed = tokio::select! {
-            () = shutdown => false,
-            _ = keepers.join_next() => true,
-        };
+        tokio::select! {
+            () = shutdown => {}
+            () = tasks.failed() => {}
+        }
         tracing::info!("persistence-service: draining: not ready");
         // Health among them, which would follow the store again.
-        keepers.shutdown().await;
+        keepers.stop().await;
         for name in HEALTH_NAMES {
             reporter
                 .set_service_status(name, ServingStatus::NotServing)
@@ -155,24 +162,17 @@ pub async fn run(
             reporter.clear_service_status(name).await;
         }
         draining.cancel();
-        failed
     };
-    let failed = tokio::select! {
-        result = &mut serving => {
-            result?;
-            false
-        }
-        failed = leave => {
-            match timeout(DRAIN_TIMEOUT, serving).await {
-                Ok(result) => result?,
-                Err(_) => tracing::warn!("calls under way did not finish in time"),
-            }
-            failed
-        }
+    tokio::select! {
+        result = &mut serving => result?,
+        () = leave => match timeout(DRAIN_TIMEOUT, serving).await {
+            Ok(result) => result?,
+            Err(_) => tracing::warn!("calls under way did not finish in time"),
+        },
         () = store.failed() => anyhow::bail!("the store has failed; started again, it is checked"),
-    };
+    }
     store.close().await;
-    anyhow::ensure!(!failed, "a task that keeps the rooms has failed");
+    anyhow::ensure!(!tasks.have_failed(), "a task that never ends has failed");
     tracing::info!("persistence-service: stopped");
     Ok(())
 }
@@ -188,11 +188,11 @@ impl Store {
         config: &Config,
         settings: RoomSettings,
         sink: Arc<dyn FeedSink>,
-        stop: &CancellationToken,
+        tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         Ok(match &config.redis_url {
             Some(address) => {
-                let rooms = RedisRooms::open(address.clone(), settings, sink, stop.clone());
+                let rooms = RedisRooms::open(address.clone(), settings, sink, tasks.clone());
                 Self::Redis(Arc::new(rooms))
             }
             None => {

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 use persistence_service::{app, config::Config, repository::embedded::OpenError};
 use roomkeeper_common::{
     settings::{self, SettingsError},
-    signals, telemetry,
+    signals,
+    tasks::Tasks,
+    telemetry,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+use tokio_util::sync::CancellationToken;
 
 /// The exit code where the settings are wrong.
 const USAGE: u8 = 2;
@@ -88,6 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     // It would end the program; handled, the write fails as on a full disk.
     drop(signal(SignalKind::from_raw(SIGXFSZ))?);
-    let stop = signals::watch("persistence-service").context("watch for signals")?;
-    app::run(config, listener, stop.cancelled_owned()).await
+    let tasks = Tasks::until(CancellationToken::new());
+    let stop = signals::watch("persistence-service", &tasks).context("watch for signals")?;
+    app::run(config, listener, tasks, stop.cancelled_owned()).await
 }

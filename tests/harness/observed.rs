@@ -2,7 +2,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -27,6 +27,7 @@ pub struct Observed {
     /// How many catch-ups were read.
     pub reads: AtomicUsize,
     held: watch::Sender<bool>,
+    panics: AtomicBool,
 }
 
 impl Observed {
@@ -38,12 +39,18 @@ impl Observed {
             most: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             held: watch::Sender::new(false),
+            panics: AtomicBool::new(false),
         }
     }
 
     /// Lets catch-ups be read and not answered, until this says otherwise.
     pub fn hold(&self, hold: bool) {
         self.held.send_replace(hold);
+    }
+
+    /// Lets the next catch-up panic.
+    pub fn panic_once(&self) {
+        self.panics.store(true, Ordering::SeqCst);
     }
 
     /// Forgets what was seen so far.
@@ -61,6 +68,7 @@ impl RoomRepository for Observed {
         since: Since,
         message_limit: usize,
     ) -> Answer<CatchUp> {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "on purpose");
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(under_way, Ordering::SeqCst);
         let answer = self.store.catch_up(code, since, message_limit).await;

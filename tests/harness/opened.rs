@@ -8,6 +8,7 @@ use persistence_service::{
         redis::{RedisAddress, RedisRooms, RoomSettings},
     },
 };
+use roomkeeper_common::tasks::Tasks;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A store at an address, with its hub.
@@ -51,7 +52,7 @@ impl Opened {
             RedisAddress::parse(url).expect("an address"),
             settings,
             mailboxes.clone(),
-            stop.clone(),
+            Tasks::until(stop.clone()),
         )));
         let hub = Hub::new(rooms.clone(), mailboxes, 100, 50, stop.child_token());
         tokio::spawn(hub.clone().compare());

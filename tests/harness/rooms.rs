@@ -12,6 +12,7 @@ use persistence_service::{
         redis::{RedisAddress, RedisRooms},
     },
 };
+use roomkeeper_common::tasks::Tasks;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -198,7 +199,7 @@ impl Store {
             address,
             settings,
             mailboxes.clone(),
-            stop.clone(),
+            Tasks::until(stop.clone()),
         ));
         let mut available = rooms.availability();
         crate::soon("a connection", available.wait_for(|&up| up))

@@ -16,3 +16,4 @@ mod properties;
 mod redis;
 mod service;
 mod stampede;
+mod tasks;

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use persistence_service::{app, config::Config};
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
 use roomkeeper_tests::{RedisServer, soon};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -23,7 +25,8 @@ pub(crate) async fn start(redis_url: &str) -> Service {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(async move {
-        app::run(config, listener, async { drop(stopped.await) })
+        let tasks = Tasks::until(CancellationToken::new());
+        app::run(config, listener, tasks, async { drop(stopped.await) })
             .await
             .unwrap();
     });

@@ -112,3 +112,13 @@ async fn a_read_that_was_sent_before_a_watch_began_is_not_its_own() {
     assert!(first.room.position.revision < saved.message.revision);
     assert!(second.room.position.revision >= saved.message.revision);
 }
+
+#[tokio::test]
+async fn a_catch_up_that_panics_keeps_nobody_waiting() {
+    let (_redis, opened, observed) = observed().await;
+    let code = room(&opened, 2_000).await;
+    observed.panic_once();
+    let mut watch = opened.watch(code);
+    assert!(caught_up(&mut watch).await.messages.is_empty());
+    assert_eq!(observed.reads.load(Ordering::SeqCst), 1);
+}

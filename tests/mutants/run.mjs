@@ -15,7 +15,7 @@ const tree = `${work}/tree`;
 const target = `${work}/target`;
 
 // What is built; tests, documents and packages of the web client are not.
-const PARTS = ["Cargo.toml", "Cargo.lock", "proto", "persistence-service", "edge-gateway", "tests"];
+const PARTS = ["Cargo.toml", "Cargo.lock", "common", "proto", "persistence-service", "edge-gateway", "tests"];
 const LEFT_OUT = /(^|\/)(node_modules|target|\.git)(\/|$)/;
 
 function fail(problem) {

@@ -8,8 +8,8 @@ use std::{
     },
 };
 
+use roomkeeper_common::tasks::Tasks;
 use tokio::sync::mpsc::WeakSender;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     pump::{self, Command, PumpHandle},
@@ -37,11 +37,11 @@ struct Pump {
 }
 
 impl Registry {
-    /// A registry whose pumps watch at `persistence`, until `stop`.
-    pub(crate) fn new(persistence: Persistence, stop: &CancellationToken) -> Self {
+    /// A registry whose pumps watch at `persistence`; its streams are some of `tasks`.
+    pub(crate) fn new(persistence: Persistence, tasks: &Tasks) -> Self {
         Self {
             pumps: Arc::default(),
-            streams: Streams::start(persistence, stop),
+            streams: Streams::start(persistence, tasks),
             next_id: Arc::default(),
         }
     }
@@ -81,13 +81,16 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::error::Error;
 
     fn registry() -> Registry {
         // Nothing listens there: a pump tries for ever.
         let urls = "http://127.0.0.1:1".parse().unwrap();
-        Registry::new(Persistence::new(&urls).unwrap(), &CancellationToken::new())
+        let tasks = Tasks::until(CancellationToken::new());
+        Registry::new(Persistence::new(&urls, &tasks).unwrap(), &tasks)
     }
 
     #[tokio::test(start_paused = true)]

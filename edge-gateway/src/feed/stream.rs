@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::{
     self as proto, watch_rooms_request::Command as Wire, watch_rooms_response::Frame,
 };
@@ -21,7 +22,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::{
@@ -51,20 +51,16 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Starts one task for each service, which runs until `stop`.
-    pub(crate) fn start(persistence: Persistence, stop: &CancellationToken) -> Self {
+    /// Starts one task for each service.
+    pub(crate) fn start(persistence: Persistence, tasks: &Tasks) -> Self {
         let mut commands = HashMap::new();
         for endpoint in persistence.endpoints() {
             let (sender, receiver) = mpsc::channel(COMMANDS);
             commands.insert(endpoint.url().to_owned(), sender);
-            let stopped = stop.clone().cancelled_owned();
-            let persistence = persistence.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stopped => {}
-                    () = run(persistence, endpoint, receiver) => {}
-                }
-            });
+            tasks.spawn(
+                "stream of events",
+                run(persistence.clone(), endpoint, receiver),
+            );
         }
         Self {
             persistence,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::room_service_client::RoomServiceClient;
 use tokio::{
     sync::watch,
@@ -149,7 +150,7 @@ impl Health {
 }
 
 impl Endpoint {
-    fn new(url: &str, changes: watch::Sender<()>) -> Result<Self, transport::Error> {
+    fn new(url: &str, changes: watch::Sender<()>, tasks: &Tasks) -> Result<Self, transport::Error> {
         let channel = transport::Endpoint::new(url.to_owned())?
             .connect_timeout(Duration::from_secs(1))
             .tcp_keepalive(Some(Duration::from_secs(10)))
@@ -160,7 +161,7 @@ impl Endpoint {
             .connect_lazy();
         Ok(Self {
             url: url.into(),
-            pipeline: Pipeline::new(client(channel.clone())),
+            pipeline: Pipeline::new(client(channel.clone()), tasks),
             channel,
             known: Arc::new(Known::new()),
             changes,
@@ -313,11 +314,11 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    pub(super) fn new(urls: &[String]) -> Result<Self, transport::Error> {
+    pub(super) fn new(urls: &[String], tasks: &Tasks) -> Result<Self, transport::Error> {
         let changes = watch::Sender::new(());
         let all = urls
             .iter()
-            .map(|url| Endpoint::new(url, changes.clone()))
+            .map(|url| Endpoint::new(url, changes.clone(), tasks))
             .collect::<Result<Arc<[_]>, _>>()?;
         Ok(Self {
             all,
@@ -386,10 +387,13 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     fn two() -> Endpoints {
-        Endpoints::new(&["http://a:1".to_owned(), "http://b:1".to_owned()]).unwrap()
+        let urls = ["http://a:1".to_owned(), "http://b:1".to_owned()];
+        Endpoints::new(&urls, &Tasks::until(CancellationToken::new())).unwrap()
     }
 
     fn urls(endpoints: &[Endpoint]) -> Vec<&str> {

@@ -13,6 +13,7 @@ mod status;
 use std::{future::Future, time::Duration};
 
 use rand::Rng as _;
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::{
     self as proto, pipelined_answer::Answer as Pipelined, pipelined_call::Call,
     room_service_client::RoomServiceClient,
@@ -65,14 +66,15 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// A client of the services at `urls`; connects when first used.
+    /// A client of the services at `urls`; connects when first used. Its pipelines are some of
+    /// `tasks`, which are to be stopped before its last clone is dropped.
     ///
     /// # Errors
     ///
     /// A URL that no channel can be made for.
-    pub fn new(urls: &ServiceUrls) -> Result<Self, tonic::transport::Error> {
+    pub fn new(urls: &ServiceUrls, tasks: &Tasks) -> Result<Self, tonic::transport::Error> {
         Ok(Self {
-            endpoints: Endpoints::new(urls.as_slice())?,
+            endpoints: Endpoints::new(urls.as_slice(), tasks)?,
         })
     }
 
@@ -402,11 +404,13 @@ mod tests {
         sync::atomic::{AtomicU32, Ordering},
     };
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     fn persistence() -> Persistence {
         let urls = "http://127.0.0.1:1,http://127.0.0.1:2".parse().unwrap();
-        Persistence::new(&urls).unwrap()
+        Persistence::new(&urls, &Tasks::until(CancellationToken::new())).unwrap()
     }
 
     /// What comes of a call for which each try ends as `end` says, and how often and for how

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::{
     self as proto, pipelined_answer::Answer, pipelined_call::Call,
     room_service_client::RoomServiceClient,
@@ -50,10 +51,11 @@ struct Waiting {
 }
 
 impl Pipeline {
-    /// A pipeline to the service that `client` calls; it ends with its last handle.
-    pub(super) fn new(client: RoomServiceClient<Channel>) -> Self {
+    /// A pipeline to the service that `client` calls, carried by one of `tasks`. The last
+    /// handle is to live until they are stopped.
+    pub(super) fn new(client: RoomServiceClient<Channel>, tasks: &Tasks) -> Self {
         let (sender, calls) = mpsc::channel(CALLS);
-        tokio::spawn(run(client, calls));
+        tasks.spawn("pipeline", run(client, calls));
         Self { calls: sender }
     }
 
@@ -213,6 +215,8 @@ impl Unanswered {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     fn waiting(text: &str) -> (Waiting, oneshot::Receiver<Result<Answer, Failure>>) {
@@ -278,7 +282,10 @@ mod tests {
     async fn where_no_service_is_a_call_is_not_sent() {
         // Nothing listens there.
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let pipeline = Pipeline::new(RoomServiceClient::new(channel));
+        let pipeline = Pipeline::new(
+            RoomServiceClient::new(channel),
+            &Tasks::until(CancellationToken::new()),
+        );
         let (waiting, _) = waiting("one");
         let answer = pipeline.call(waiting.call, waiting.deadline).await;
         assert!(matches!(answer, Err(Failure::NotSent(_))), "{answer:?}");

@@ -24,6 +24,7 @@ use std::{
 };
 
 use rand::Rng as _;
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1 as proto;
 use socketioxide::{
     SocketIo, TransportType, extract::SocketRef, handler::ConnectHandler as _, layer::SocketIoLayer,
@@ -128,10 +129,10 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to `persistence` whose feeds run until `stop`.
-    pub(crate) fn new(persistence: Persistence, stop: &CancellationToken) -> Self {
+    /// A gateway to `persistence`; its feeds are some of `tasks`.
+    pub(crate) fn new(persistence: Persistence, tasks: &Tasks) -> Self {
         Self {
-            registry: Registry::new(persistence.clone(), stop),
+            registry: Registry::new(persistence.clone(), tasks),
             persistence,
             tasks: TaskTracker::new(),
             leaving: Arc::new(Semaphore::new(LEAVES_AT_ONCE)),

@@ -38,6 +38,20 @@ pub(super) struct CatchUps {
 /// What is to be read; who wants the same gets the same.
 type Wanted = (RoomCode, Since);
 
+/// A read that is served. If it panics, whoever waits for it is answered, and the next
+/// one who wants the same begins anew.
+struct Serving<'a>(&'a CatchUps, Wanted);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        // Else nobody waits, or another task serves them already.
+        if std::thread::panicking() {
+            let Self(catch_ups, wanted) = self;
+            catch_ups.waiting().remove(wanted);
+        }
+    }
+}
+
 impl CatchUps {
     /// Reads from this store, at most so many messages.
     pub(super) fn new(repository: Arc<dyn RoomRepository>, message_limit: usize) -> Self {
@@ -76,6 +90,7 @@ impl CatchUps {
 
     /// Reads again and again, one after another, as long as somebody waits.
     async fn serve(self: Arc<Self>, wanted: Wanted) {
+        let _serving = Serving(&self, wanted);
         loop {
             // It is never closed.
             let Ok(_permit) = self.permits.acquire().await else {

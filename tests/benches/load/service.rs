@@ -9,9 +9,11 @@ use std::{
 
 use edge_gateway::persistence::Persistence;
 use redis::aio::MultiplexedConnection;
+use roomkeeper_common::tasks::Tasks;
 use roomkeeper_proto::v1::{self as proto, room_service_client::RoomServiceClient};
 use roomkeeper_tests::{RedisServer, soon};
 use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel};
 use uuid::Uuid;
 
@@ -40,9 +42,10 @@ impl Service {
         let program = Program::start("persistence-service", &mut service(&redis.url(), &listen));
         let client = connect(&listen).await;
         let url = format!("http://{listen}").parse().unwrap();
+        let tasks = Tasks::until(CancellationToken::new());
         Self {
             client,
-            gateway: Persistence::new(&url).unwrap(),
+            gateway: Persistence::new(&url, &tasks).unwrap(),
             program,
             redis,
         }

@@ -17,11 +17,12 @@ use std::{
 
 use futures_util::future::{join_all, select_all};
 use redis::{RedisError, Value, aio::MultiplexedConnection};
+use roomkeeper_common::tasks::Tasks;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use super::{
     absence::Absence,
@@ -81,7 +82,7 @@ struct Node {
 struct Shared {
     seeds: Seeds,
     sink: Arc<dyn FeedSink>,
-    stop: CancellationToken,
+    tasks: Tasks,
     // A std mutex: nothing is awaited while it is held.
     map: Mutex<Map>,
     stale: Notify,
@@ -119,24 +120,20 @@ impl Owners {
 }
 
 impl Cluster {
-    /// Begins to look for the cluster, until `stop`.
-    pub(super) fn open(seeds: Seeds, sink: Arc<dyn FeedSink>, stop: CancellationToken) -> Self {
+    /// Begins to look for the cluster, as one of `tasks`.
+    pub(super) fn open(seeds: Seeds, sink: Arc<dyn FeedSink>, tasks: Tasks) -> Self {
         let shared = Arc::new(Shared {
             seeds,
             sink,
-            stop: stop.clone(),
+            tasks: tasks.clone(),
             map: Mutex::default(),
             stale: Notify::new(),
             moves: watch::Sender::new(()),
             available: watch::Sender::new(false),
         });
-        tokio::spawn({
-            let shared = shared.clone();
-            async move {
-                stop.run_until_cancelled(shared.follow()).await;
-                // The nodes hold this as their sink.
-                shared.map().nodes.clear();
-            }
+        tasks.spawn("map of the cluster", {
+            let following = Following(shared.clone());
+            async move { following.0.follow().await }
         });
         Self { shared }
     }
@@ -311,6 +308,15 @@ fn elsewhere_of(error: &RedisError) -> Option<Elsewhere> {
     }
 }
 
+/// The task that follows the cluster. With its end the nodes go, which hold it as their sink.
+struct Following(Arc<Shared>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.map().nodes.clear();
+    }
+}
+
 impl Shared {
     fn map(&self) -> MutexGuard<'_, Map> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
@@ -339,7 +345,7 @@ impl Shared {
             return Some(node.clone());
         }
         let server = Server::Fixed(self.seeds.server(&address)?);
-        let stop = self.stop.child_token();
+        let tasks = self.tasks.part();
         let sink = Arc::new(OwnSlots {
             shared: self.clone(),
             address: address.clone(),
@@ -350,16 +356,11 @@ impl Shared {
         }
         let node = Arc::new(Node {
             address: address.clone(),
-            connection: Connection::open(
-                server.clone(),
-                history.clone(),
-                probe.clone(),
-                stop.clone(),
-            ),
+            connection: Connection::open(server.clone(), history.clone(), probe.clone(), &tasks),
             probe,
-            listener: Listener::open(server, history.clone(), sink, stop.clone()),
+            listener: Listener::open(server, history.clone(), sink, &tasks),
             history,
-            _stop: stop.drop_guard(),
+            _stop: tasks.stop_on_drop(),
         });
         map.nodes.insert(address, node.clone());
         Some(node)

@@ -17,11 +17,11 @@ use rand::Rng as _;
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, PushInfo, RedisError, aio::MultiplexedConnection,
 };
+use roomkeeper_common::tasks::Tasks;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     absence::Absence,
@@ -176,13 +176,8 @@ enum Current {
 }
 
 impl Connection {
-    /// Begins to connect, and goes on until `stop`.
-    pub(super) fn open(
-        server: Server,
-        history: Arc<History>,
-        probe: Probe,
-        stop: CancellationToken,
-    ) -> Self {
+    /// Begins to connect, and goes on as one of `tasks`.
+    pub(super) fn open(server: Server, history: Arc<History>, probe: Probe, tasks: &Tasks) -> Self {
         let shared = Arc::new(Shared {
             history,
             probe,
@@ -192,11 +187,9 @@ impl Connection {
             available: watch::Sender::new(false),
             broken: Notify::new(),
         });
-        tokio::spawn({
+        tasks.spawn("connection to Redis", {
             let shared = shared.clone();
-            async move {
-                stop.run_until_cancelled(shared.supervise(server)).await;
-            }
+            async move { shared.supervise(server).await }
         });
         Self { shared }
     }

@@ -13,11 +13,11 @@ use std::{
 
 use futures_util::stream::{self, StreamExt as _};
 use redis::{PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
+use roomkeeper_common::tasks::Tasks;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     address::Server,
@@ -56,12 +56,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Begins to listen for this sink, until `stop`.
+    /// Begins to listen for this sink, as one of `tasks`.
     pub(super) fn open(
         server: Server,
         history: Arc<History>,
         sink: Arc<dyn FeedSink>,
-        stop: CancellationToken,
+        tasks: &Tasks,
     ) -> Self {
         let (commands, waiting) = mpsc::channel(COMMANDS);
         let current = Arc::new(Mutex::new(None));
@@ -74,9 +74,7 @@ impl Listener {
             current: current.clone(),
             subscribed: HashSet::new(),
         };
-        tokio::spawn(async move {
-            stop.run_until_cancelled(task.run()).await;
-        });
+        tasks.spawn("listener at Redis", task.run());
         Self { commands, current }
     }
 

@@ -27,11 +27,11 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use redis::Value;
+use roomkeeper_common::tasks::Tasks;
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::address::RedisAddress;
@@ -125,25 +125,25 @@ impl Servers {
 }
 
 impl RedisRooms {
-    /// Begins to connect and to listen for `sink`, until `stop`. Redis need not
+    /// Begins to connect and to listen for `sink`, as some of `tasks`. Redis need not
     /// be there yet.
     pub fn open(
         address: RedisAddress,
         settings: RoomSettings,
         sink: Arc<dyn FeedSink>,
-        stop: CancellationToken,
+        tasks: Tasks,
     ) -> Self {
         let servers = match address.0 {
             Place::Server(server) => {
                 let (history, probe) = (Arc::new(History::default()), Probe::default());
                 probe.set(Some(keys::DUE_SESSIONS.whole().to_owned()));
                 Servers::One(
-                    Connection::open(server.clone(), history.clone(), probe, stop.clone()),
-                    Listener::open(server, history.clone(), sink, stop),
+                    Connection::open(server.clone(), history.clone(), probe, &tasks),
+                    Listener::open(server, history.clone(), sink, &tasks),
                     history,
                 )
             }
-            Place::Cluster(seeds) => Servers::Cluster(Cluster::open(seeds, sink, stop)),
+            Place::Cluster(seeds) => Servers::Cluster(Cluster::open(seeds, sink, tasks)),
         };
         Self {
             servers,
