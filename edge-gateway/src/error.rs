@@ -80,7 +80,7 @@ impl Error {
         }
     }
 
-    /// The code that programs read, as the README lists it.
+    /// The code that programs read, as docs/reference.md lists it.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "INVALID_ARGUMENT",

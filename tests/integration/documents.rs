@@ -26,8 +26,8 @@ fn settings(program: &clap::Command) -> BTreeMap<String, String> {
 }
 
 /// The rows of the settings table that follows the line with the program's name.
-fn documented(readme: &str, program: &str) -> BTreeMap<String, String> {
-    readme
+fn documented(reference: &str, program: &str) -> BTreeMap<String, String> {
+    reference
         .lines()
         .skip_while(|line| *line != format!("`{program}`:"))
         .skip(1)
@@ -42,8 +42,8 @@ fn documented(readme: &str, program: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_settings_tables_of_the_readme_are_those_of_the_code() {
-    let readme = read("README.md");
+fn the_settings_tables_of_the_reference_are_those_of_the_code() {
+    let reference = read("docs/reference.md");
     for (program, command) in [
         (
             "persistence-service",
@@ -52,7 +52,7 @@ fn the_settings_tables_of_the_readme_are_those_of_the_code() {
         ("edge-gateway", edge_gateway::config::Config::command()),
     ] {
         assert_eq!(
-            documented(&readme, program),
+            documented(&reference, program),
             settings(&command),
             "{program}"
         );
