@@ -29,6 +29,25 @@ function goOn(crowd, rooms, why) {
     rooms.every((code, n) => crowd.acknowledgedIn(code) >= before[n] + ENOUGH));
 }
 
+// While a shard is dead, rooms of the others are joined, left, created and listed.
+async function othersAreServed({ keeper }, crowd, others) {
+  await goOn(crowd, others, "in the rooms of the living masters");
+  for (const code of others) {
+    const guest = await keeper.member();
+    await until(`${code} is joined`, () => guest.join(code));
+    await guest.leave(code);
+    guest.close();
+  }
+  for (let n = 0; n < 6; n += 1) {
+    await until("rooms are created", async () =>
+      (await keeper.post("/api/rooms/create", { name: "Meanwhile", createdBy: "Ann" })).status === 200, 5_000);
+  }
+  await until("the list says that it lacks rooms", async () => {
+    const { status, body } = await keeper.get("/api/rooms?limit=1000");
+    return status === 200 && body.incomplete === true;
+  }, 5_000);
+}
+
 /** kill -9 of a master: its replica takes over, and the others' rooms go on meanwhile. */
 export const masterKilled = {
   name: "cluster: a master with a replica killed",
@@ -48,6 +67,25 @@ export const masterKilled = {
   },
   async heal({ keeper: { redis } }, { master }) {
     await master.restart();
+    await redis.isInService();
+  },
+};
+
+/** kill -9 of a master that has no replica: only its own rooms wait for it. */
+export const loneMasterKilled = {
+  name: "cluster: a master without a replica killed",
+  touches: ALL_BUT_SERVICES,
+  lasts: 0,
+  async start(stage, random, rooms) {
+    const { master, replica, others } = await shard(stage, random, rooms);
+    await replica.kill();
+    await master.kill();
+    return { master, replica, others };
+  },
+  during: (stage, { others }, crowd) => othersAreServed(stage, crowd, others),
+  async heal({ keeper: { redis } }, { master, replica }) {
+    await master.restart();
+    await replica.restart();
     await redis.isInService();
   },
 };
@@ -128,6 +166,30 @@ export const masterParted = {
   async heal({ keeper: { redis } }, { master }) {
     redis.heal();
     await redis.becomesReplica(master);
+    await redis.isInService();
+  },
+};
+
+/** Each master is alone with its replica: no part is large enough to serve. */
+export const majorityLost = {
+  name: "cluster: no majority of masters",
+  touches: ALL_BUT_SERVICES,
+  lasts: 500,
+  async start({ keeper }) {
+    const { redis } = keeper;
+    const masters = await redis.masters();
+    redis.split(await Promise.all(masters.map(async (master) => [master, await redis.replicaOf(master)])));
+    return { masters };
+  },
+  async during({ keeper }, { masters }) {
+    await Promise.all(masters.map((master) => keeper.redis.isDown(master)));
+    await until("the gateways are not ready", async () => {
+      const answers = await Promise.all(keeper.gateways.map((gateway) => gateway.get("/readyz")));
+      return answers.every(({ status }) => status === 503);
+    }, 5_000);
+  },
+  async heal({ keeper: { redis } }) {
+    redis.heal();
     await redis.isInService();
   },
 };
@@ -227,5 +289,5 @@ async function reunited({ keeper: { redis } }, token) {
 }
 
 /** The faults of a cluster, and of a Redis with sentinels. */
-export const clustered = [masterKilled, slotMoved, handedOver, masterParted];
+export const clustered = [masterKilled, loneMasterKilled, slotMoved, handedOver, masterParted, majorityLost];
 export const watched = [watchedMasterKilled, watchedLoneMasterKilled, failedOver, watchedMasterStopped];
