@@ -740,7 +740,7 @@ async fn a_gateway_creates_and_lists_rooms_and_is_ready_while_a_master_is_dead()
     let arguments = ["edge-gateway", "--gateway-persistence-url", url];
     let config = edge_gateway::config::Config::try_parse_from(arguments).unwrap();
     let gateway = edge_gateway::app::build(&config).unwrap();
-    let persistence = Persistence::new(&config.persistence_url).unwrap();
+    let persistence = Persistence::new(&config.persistence_url, gateway.tasks()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let running = tokio::spawn(gateway.run(listener, CancellationToken::new()));
