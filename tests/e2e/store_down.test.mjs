@@ -90,7 +90,7 @@ for (const [how, away, back] of [
   });
 }
 
-test("P12: a Redis that refuses writes for lack of replicas is not ready, and is again by itself", async () => {
+test("a Redis that refuses writes for lack of replicas is not ready, and is again by itself", async () => {
   const { code } = await keeper.room();
   await keeper.redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
   await until("it is not ready", async () => (await keeper.get("/readyz")).status === 503);
