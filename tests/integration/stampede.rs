@@ -118,6 +118,8 @@ async fn a_catch_up_that_panics_keeps_nobody_waiting() {
     let (_redis, opened, observed) = observed().await;
     let code = room(&opened, 2_000).await;
     observed.panic_once();
+    let end = soon("an end", opened.watch(code).next()).await;
+    assert!(matches!(end, Some(Frame::Closed(_))), "{end:?}");
     let mut watch = opened.watch(code);
     assert!(caught_up(&mut watch).await.messages.is_empty());
     assert_eq!(observed.reads.load(Ordering::SeqCst), 1);
