@@ -129,6 +129,22 @@ test("elements under one index, and under none that is one, are shown alike and 
   for (const { id, index } of elements) assert.equal((await stored(code, id)).index, index);
 });
 
+test("what is drawn between two elements of one index is shown where its own index puts it", async () => {
+  const { code, people: [ann, bob], bot } = await room();
+  await bot.draw(code, [shape("a", { index: "a1" }), shape("b", { index: "a1", x: 300 }), shape("c", { index: "a2", x: 600 })]);
+  for (const person of [ann, bob]) await shows(person, "a1", "b1", "c1");
+  // Excalidraw puts a copy right above what it is a copy of.
+  await selectAll(ann);
+  await ann.page.keyboard.press("Control+d");
+  await until("the copies are stored", async () => (await keeper.board(code)).length === 6);
+  const inOrder = (await keeper.board(code)).sort((one, other) => (
+    one.index === other.index ? (one.id < other.id ? -1 : 1) : one.index < other.index ? -1 : 1));
+  const versions = inOrder.map(({ id, version }) => `${id}${version}`);
+  assert.deepEqual(versions.slice(0, 2), ["a1", "b1"], "no index is between two that are equal");
+  for (const person of [bob, ann]) await shows(person, ...versions);
+  await sameBoard(code, [ann, bob], 6);
+});
+
 test("former fields count where newer ones are absent, and go with the first edit", async () => {
   const { code, people: [ann, bob], bot } = await room();
   await bot.draw(code, [shape("old", {

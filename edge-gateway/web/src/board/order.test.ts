@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { arranged, indicesBetween, isIndex } from "./order";
+import { arranged, indicesBetween, isArranged, isIndex } from "./order";
 
 test.each(["a0", "a5", "Zz", "b00", "b0z", "a0V", "zZZZZZZZZZZZZZZZZZZZZZZZZZZ", "A00000000000000000000000001"])(
   "%s is an index", (index) => expect(isIndex(index)).toBe(true));
@@ -74,5 +74,33 @@ describe("a board's order", () => {
     const mixed = arrange([...tombstones, ...living], ["0", "a", "y", "b", "c", "d"]);
     expect(mixed.filter(({ element }) => !element.isDeleted)).toEqual(alone);
     expect(isAscending(mixed.map(({ index }) => index))).toBe(true);
+  });
+});
+
+describe("elements are in order", () => {
+  const isInOrder = (elements: Element[], arrivals: readonly string[] = []) =>
+    isArranged(elements, ({ index }) => index, (id) => arrivals.indexOf(id));
+
+  test("as soon as they are arranged", () => {
+    const elements = [
+      { id: "b", index: "a1" }, { id: "none" }, { id: "a", index: "a1" }, { id: "c", index: "a0V" },
+      { id: "bad", index: "zz" }, { id: "first" }, { id: "gone", index: "a1", isDeleted: true },
+    ];
+    const arrivals = ["first", "none"];
+    expect(isInOrder(elements, arrivals)).toBe(false);
+    expect(isInOrder(arrange(elements, arrivals).map(({ element }) => element), arrivals)).toBe(true);
+  });
+
+  test("not while one is between two of a lower index", () => {
+    expect(isInOrder([{ id: "a", index: "a1" }, { id: "n", index: "a1K" }, { id: "b", index: "a1" }])).toBe(false);
+    expect(isInOrder([{ id: "a", index: "a1" }, { id: "b", index: "a1" }, { id: "n", index: "a1K" }])).toBe(true);
+  });
+
+  test("not while one is above an element that has no index", () => {
+    expect(isInOrder([{ id: "a" }, { id: "n", index: "a1" }])).toBe(false);
+  });
+
+  test("whatever tombstones are among them", () => {
+    expect(isInOrder([{ id: "z", index: "a9", isDeleted: true }, { id: "a", index: "a1" }, { id: "b", index: "a2" }])).toBe(true);
   });
 });

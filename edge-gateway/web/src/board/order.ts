@@ -64,9 +64,7 @@ export function arranged<T extends Placed>(
   ownIndex: (element: T) => unknown,
   arrival: (id: string) => number,
 ): { element: T; index: string }[] {
-  const rows = elements
-    .map((element) => ({ element, place: placeOf(ownIndex(element)), at: arrival(element.id) }))
-    .sort(compare);
+  const rows = elements.map((element) => rowOf(element, ownIndex, arrival)).sort(compare);
   const living = rows.filter(({ element }) => !element.isDeleted);
   const shown = ascending(living.map(({ place }) => place));
   const all = [
@@ -74,6 +72,22 @@ export function arranged<T extends Placed>(
     ...rows.filter(({ element }) => element.isDeleted),
   ].sort((a, b) => byPlace(a.place, b.place));
   return ascending(all.map(({ place }) => place)).map((index, n) => ({ element: (all[n] as (typeof all)[number]).element, index }));
+}
+
+/** Whether the living among these elements are in the order of `arranged`. */
+export function isArranged<T extends Placed>(
+  elements: readonly T[],
+  ownIndex: (element: T) => unknown,
+  arrival: (id: string) => number,
+): boolean {
+  let below: Row<T> | undefined;
+  for (const element of elements) {
+    if (element.isDeleted) continue;
+    const row = rowOf(element, ownIndex, arrival);
+    if (below && compare(below, row) > 0) return false;
+    below = row;
+  }
+  return true;
 }
 
 /** What an element's index is, from the lowest elements to the highest. */
@@ -109,13 +123,17 @@ function ascending(places: readonly Place[]): string[] {
   return placed;
 }
 
-interface Row {
-  element: Placed;
+interface Row<T extends Placed> {
+  element: T;
   place: Place;
   at: number;
 }
 
-function compare(a: Row, b: Row): number {
+function rowOf<T extends Placed>(element: T, ownIndex: (element: T) => unknown, arrival: (id: string) => number): Row<T> {
+  return { element, place: placeOf(ownIndex(element)), at: arrival(element.id) };
+}
+
+function compare(a: Row<Placed>, b: Row<Placed>): number {
   const by = byPlace(a.place, b.place);
   if (by !== 0) return by;
   // Those without an index are told apart by their arrival, the others by their ids.

@@ -12,7 +12,7 @@ import type { ExcalidrawImperativeAPI } from "@excalidraw/excalidraw/types";
 
 import type { WireElement } from "../protocol/payloads";
 import { judge } from "./element";
-import { arranged, isIndex } from "./order";
+import { arranged, isArranged, isIndex } from "./order";
 import { type Scene, wins } from "./sync";
 import { look } from "./view";
 
@@ -43,8 +43,6 @@ export class ExcalidrawScene implements Scene {
   #came = 0;
   /** Where an element is shown under another index than its own. */
   readonly #moved = new Map<string, { own: unknown; shown: string }>();
-  /** Whether the board holds elements without an index, which stay above the others. */
-  #hasUnplaced = false;
   readonly #toldOf = new Set<string>();
   /** What this person has drawn in this visit and the scene holds, and how much it held last. */
   readonly #drawn = new Set<string>();
@@ -103,16 +101,15 @@ export class ExcalidrawScene implements Scene {
     this.#mergeWithin(WHILE_EDITED, elements);
   }
 
-  /** Brings the scene back into the order in which all clients show it, where this person drew above it. */
+  /**
+   * Brings the scene back into the order in which all clients show it. Excalidraw chooses the
+   * index of an element between the indices that its neighbours are shown with. Where such an
+   * index was made for showing, the element has another place by the indices that are stored.
+   */
   settle(elements: readonly WireElement[]): void {
-    if (!this.#hasUnplaced) return;
-    let isAbove = false;
-    for (const element of elements) {
-      if (element.isDeleted) continue;
-      const isPlaced = isIndex(this.#ownIndex(element));
-      if (isPlaced && isAbove) return this.mergeLater([]);
-      isAbove ||= !isPlaced;
-    }
+    // As long as all elements are shown with their own indices, Excalidraw keeps these in order.
+    if (this.#moved.size === 0) return;
+    if (!isArranged(elements, this.#ownIndexOf, this.#arrivalOf)) this.mergeLater([]);
   }
 
   /**
@@ -134,7 +131,7 @@ export class ExcalidrawScene implements Scene {
   }
 
   forSending(element: WireElement): WireElement {
-    const own = this.#ownIndex(element);
+    const own = this.#ownIndexOf(element);
     // The index that was made for showing stays here; a malformed one is refused everywhere.
     if (own === element["index"] || (typeof own === "string" && !isIndex(own))) return element;
     const { index: _shown, ...rest } = element;
@@ -218,12 +215,10 @@ export class ExcalidrawScene implements Scene {
 
   /** Sorts the elements, and sets the index of those that cannot be shown under their own. */
   #inOrder(elements: readonly Shown[]): Shown[] {
-    const rows = arranged(elements, (element) => this.#ownIndex(element), (id) => this.#arrivals.get(id) ?? this.#came);
+    const rows = arranged(elements, this.#ownIndexOf, this.#arrivalOf);
     const moved = new Map<string, { own: unknown; shown: string }>();
-    this.#hasUnplaced = false;
     for (const { element, index } of rows) {
-      const own = this.#ownIndex(element);
-      this.#hasUnplaced ||= !isIndex(own);
+      const own = this.#ownIndexOf(element);
       if (own !== index) moved.set(element.id, { own, shown: index });
       // In place: Excalidraw holds on to the objects that a person is drawing, and an
       // index for showing is no change that another version would tell of.
@@ -235,10 +230,12 @@ export class ExcalidrawScene implements Scene {
   }
 
   /** The index of an element as it is stored, or as this person has changed it. */
-  #ownIndex(element: WireElement): unknown {
+  readonly #ownIndexOf = (element: WireElement): unknown => {
     const moved = this.#moved.get(element.id);
     return moved && moved.shown === element["index"] ? moved.own : element["index"];
-  }
+  };
+
+  readonly #arrivalOf = (id: string): number => this.#arrivals.get(id) ?? this.#came;
 
   /** What this person is drawing or writing, which no news take out of their hands. */
   #edited(): Set<string> {
