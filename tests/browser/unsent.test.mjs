@@ -68,6 +68,29 @@ for (const [when, losesFirst] of [["before", true], ["after", false]]) {
   });
 }
 
+test("what arrived though its confirmation did not is written down no longer", async () => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(keeper, "Ann");
+  await ann.enter(code);
+  await until("the browser keeps the client", () => ann.page.evaluate(keepsClient));
+  await offline(ann);
+  await ann.rectangle(300, 160);
+  await until("it is written down", async () => (await ann.unsent())[1] === 1);
+  await ann.page.reload();
+  await ann.boardIsOpen();
+  const [element] = await until("the drawing is there again", async () => {
+    const scene = await ann.scene();
+    return scene.length === 1 && scene;
+  });
+  // The server received it on the connection that broke.
+  const bot = await keeper.joined(code, { username: "Bot" });
+  await bot.draw(code, [element]);
+  await ann.context.setOffline(false);
+  await ann.isConnected();
+  await sameBoard(code, [ann], 1);
+  await until("nothing is left", async () => (await ann.unsent()).join() === "0,0");
+});
+
 test("while nothing can be kept the page says so, and no longer", async () => {
   const { code } = await keeper.room();
   const ann = await browser.person(keeper, "Ann");

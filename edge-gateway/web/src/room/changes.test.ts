@@ -11,13 +11,22 @@ class Server {
   readonly board = new Map<string, WireElement>();
   readonly requests: (readonly WireElement[])[] = [];
   readonly notices: string[] = [];
+  /** What the browser holds as not confirmed. */
+  readonly written = new Map<string, WireElement>();
   readonly changes: Changes;
   most: number = Limits.boardElements;
 
   constructor() {
     this.changes = new Changes({
       socket: { change: async ({ elements }: { elements: readonly WireElement[] }) => this.#change(elements) },
-      outbox: { keepElements: async () => undefined, dropElements: async () => undefined },
+      outbox: {
+        keepElements: async (_epoch: number, elements: readonly WireElement[]) => {
+          for (const element of elements) this.written.set(element.id, element);
+        },
+        dropElements: async (elements: readonly WireElement[]) => {
+          for (const { id } of elements) this.written.delete(id);
+        },
+      },
       identity: { userId: "u", username: "Ann" },
       state: () => ({ live: true, closed: undefined, code: "123456" }),
       epoch: 1,
@@ -164,5 +173,38 @@ describe("a board that is nearly full", () => {
     await server.draws(Array.from({ length: 7 }, (_, n) => shape(`l${n}`, { text: "x".repeat(1_000_000) })));
     expect(server.notices).toHaveLength(1);
     expect(server.notices[0]).toMatch(/6\.7 of 8 MiB/);
+  });
+});
+
+describe("what is written down", () => {
+  /** A visit that begins with an element of an earlier page, which the server has. */
+  function reopened(): Server {
+    const server = new Server();
+    server.written.set("a", shape("a"));
+    server.changes.board.restore([shape("a")]);
+    return server;
+  }
+
+  test("is dropped once a board shows that the server has it, though nothing is sent", async () => {
+    const server = reopened();
+    server.holds([shape("a"), shape("b")]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect([...server.written.keys()]).toEqual([]);
+    expect(server.requests).toEqual([]);
+  });
+
+  test("is dropped once an update shows that the server has it, though nothing is sent", async () => {
+    const server = reopened();
+    server.changes.board.receive([shape("a")]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect([...server.written.keys()]).toEqual([]);
+    expect(server.requests).toEqual([]);
+  });
+
+  test("stays as long as the server has another version", async () => {
+    const server = reopened();
+    server.changes.board.receive([shape("a", { version: 0 })]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect([...server.written.keys()]).toEqual(["a"]);
   });
 });

@@ -31,7 +31,7 @@ const NO_SUCH_LINK = "A link was left out: a room keeps links that begin with ht
 const TOO_DEEP = "Data that a shape carries nests too deep for the room and was left out. The shape is kept.";
 
 export class Changes {
-  readonly board = new BoardSync((element) => this.#fates.answered(element, element));
+  readonly board = new BoardSync((element) => this.#found(element));
   readonly #visit: Visit;
   #underWay = 0;
   #tries = 0;
@@ -77,6 +77,12 @@ export class Changes {
   /** What becomes of these elements, once the server has answered or the visit is over. */
   settled(elements: readonly WireElement[]): Promise<Map<string, Fate>> {
     return this.#fates.of(elements);
+  }
+
+  /** The server has this element of ours, as an update or a board shows. Nothing more is sent of it. */
+  #found(element: WireElement): void {
+    this.#fates.answered(element, element);
+    this.#keepSoon();
   }
 
   /** Sends what is not sent, as soon as the pace allows. */

@@ -93,7 +93,10 @@ export class Outbox {
 
   keepMessage(message: UnsentMessage): Promise<void> {
     this.#messages.set(message.requestId, message);
-    return this.#write(MESSAGES, (store) => store.put(message));
+    return this.#write(MESSAGES, (store) => {
+      // A second attempt may come after the message was dropped.
+      if (this.#messages.get(message.requestId) === message) store.put(message);
+    });
   }
 
   dropMessage(requestId: string): Promise<void> {
@@ -107,7 +110,10 @@ export class Outbox {
       { code: this.#code, id: element.id, epoch, element, createdAt: Date.now() }));
     for (const element of kept) this.#elements.set(element.id, element);
     return this.#write(ELEMENTS, (store) => {
-      for (const element of kept) this.#put(store, element);
+      for (const element of kept) {
+        // A second attempt may come after the element was dropped, or changed.
+        if (this.#elements.get(element.id) === element) this.#put(store, element);
+      }
     });
   }
 
