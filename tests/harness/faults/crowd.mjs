@@ -8,6 +8,9 @@ import { Tab } from "./tab.mjs";
 /** How many requests of one tab are under way at most. */
 const OUTSTANDING = 6;
 
+/** How many tabs a complaint names. */
+const NAMED = 12;
+
 /** What a tab does next, and how often in relation to the rest. */
 const ACTIONS = {
   say: 40,
@@ -123,7 +126,8 @@ export class Crowd {
       deadline,
     ).catch((error) => {
       const out = this.open().filter((tab) => !tab.isIn).map(({ name, state }) => `${name}: ${state}`);
-      throw new Error(`${error.message}: ${out.join(", ")}`);
+      const more = out.length > NAMED ? ` and ${out.length - NAMED} more` : "";
+      throw new Error(`${error.message}: ${out.slice(0, NAMED).join(", ")}${more}`);
     });
   }
 

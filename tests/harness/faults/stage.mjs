@@ -33,7 +33,7 @@ const PULSE = 50;
 const HELD_UP = 300;
 
 /** How long a crowd may take to come, at the beginning. */
-const GATHER_WITHIN = 30_000;
+const GATHER_WITHIN = 60_000;
 
 /** How long readers may take to hear the last of a room. */
 const HEARD_WITHIN = 6_000;
