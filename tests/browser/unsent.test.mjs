@@ -91,6 +91,40 @@ test("what arrived though its confirmation did not is written down no longer", a
   await until("nothing is left", async () => (await ann.unsent()).join() === "0,0");
 });
 
+test("what is drawn right before a reload is kept, though the page reads its database no more", async () => {
+  const { code } = await keeper.room();
+  const ann = await browser.person(keeper, "Ann");
+  await ann.enter(code);
+  await until("the browser keeps the client", () => ann.page.evaluate(keepsClient));
+  await offline(ann);
+  await ann.rectangle(300, 160);
+  await until("it is written down", async () => (await ann.unsent())[1] === 1);
+  for (let n = 0; n < 3; n += 1) {
+    const [{ x }] = await ann.scene();
+    await ann.focusBoard();
+    await ann.page.keyboard.press("Control+a");
+    const loaded = ann.page.waitForEvent("load");
+    await ann.page.evaluate(() => {
+      addEventListener("pagehide", () => {
+        IDBObjectStore.prototype.get = () => {
+          throw new DOMException("The page has gone.", "InvalidStateError");
+        };
+      }, { capture: true });
+      const key = { key: "ArrowRight", code: "ArrowRight", bubbles: true, cancelable: true };
+      document.activeElement.dispatchEvent(new KeyboardEvent("keydown", key));
+      location.reload();
+    });
+    await loaded;
+    await ann.boardIsOpen();
+    await until("it is where it was moved to", async () => (await ann.scene())[0]?.x > x);
+    assert.deepEqual(await ann.unsent(), [0, 1], "of its versions the newest alone is kept");
+  }
+  await ann.context.setOffline(false);
+  await ann.isConnected();
+  await sameBoard(code, [ann], 1);
+  await until("nothing is left", async () => (await ann.unsent()).join() === "0,0");
+});
+
 test("while nothing can be kept the page says so, and no longer", async () => {
   const { code } = await keeper.room();
   const ann = await browser.person(keeper, "Ann");

@@ -96,10 +96,10 @@ export class Changes {
   }
 
   /** Writes down what is not confirmed. */
-  keep(): void {
+  keep(isLeaving = false): void {
     const { outbox, epoch } = this.#visit;
     const { put, drop } = this.board.kept();
-    if (put.length > 0) void outbox.keepElements(epoch, put);
+    if (put.length > 0) void (isLeaving ? outbox.leaveElements(epoch, put) : outbox.keepElements(epoch, put));
     if (drop.length > 0) void outbox.dropElements(drop);
   }
 

@@ -24,9 +24,12 @@ export interface UnsentMessage {
   createdAt: number;
 }
 
+type VersionId = [id: string, version: number, versionNonce: number];
+
 interface UnsentElement {
   code: string;
-  id: string;
+  /** The element's id, or with `leaveElements` that of one version. */
+  id: string | VersionId;
   epoch: number;
   element: WireElement;
   createdAt: number;
@@ -74,15 +77,17 @@ export class Outbox {
   /** What this browser has kept for the room; of the messages those of this user. */
   async load(userId: string): Promise<Unsent> {
     try {
-      const found = await this.#database.run([MESSAGES, ELEMENTS], (transaction) => ({
-        messages: this.#kept<UnsentMessage>(transaction.objectStore(MESSAGES)),
-        elements: this.#kept<UnsentElement>(transaction.objectStore(ELEMENTS)),
-      }));
+      const found = await this.#database.run([MESSAGES, ELEMENTS], (transaction) => {
+        const store = transaction.objectStore(ELEMENTS);
+        const elements = this.#kept<UnsentElement>(store);
+        elements.onsuccess = () => this.#adopt(store, elements.result);
+        return { messages: this.#kept<UnsentMessage>(transaction.objectStore(MESSAGES)), elements };
+      });
       const messages = found.messages.result.filter((message) => message.userId === userId);
-      const elements = found.elements.result;
+      const elements = [...newest(found.elements.result).values()];
       messages.sort((a, b) => a.createdAt - b.createdAt);
       for (const message of messages) this.#messages.set(message.requestId, message);
-      for (const element of elements) this.#elements.set(element.id, element);
+      for (const row of elements) this.#elements.set(row.element.id, row);
       this.#tell(true);
       return { messages, elements };
     } catch (error) {
@@ -106,14 +111,28 @@ export class Outbox {
 
   /** Adds these elements, except where another tab has a newer version. */
   keepElements(epoch: number, elements: readonly WireElement[]): Promise<void> {
-    const kept = elements.map((element): UnsentElement => (
-      { code: this.#code, id: element.id, epoch, element, createdAt: Date.now() }));
-    for (const element of kept) this.#elements.set(element.id, element);
+    const kept = elements.map((element) => this.#rowOf(epoch, element));
+    for (const row of kept) this.#elements.set(row.element.id, row);
     return this.#write(ELEMENTS, (store) => {
-      for (const element of kept) {
+      for (const row of kept) {
         // A second attempt may come after the element was dropped, or changed.
-        if (this.#elements.get(element.id) === element) this.#put(store, element);
+        if (this.#elements.get(row.element.id) === row) this.#put(store, row);
       }
+    });
+  }
+
+  /**
+   * As `keepElements`, for a page that is going away. The browser aborts a transaction that
+   * still reads what another tab has. So this one only writes: each version gets a row of its
+   * own, and the next page that loads the rows keeps the newest version.
+   */
+  leaveElements(epoch: number, elements: readonly WireElement[]): Promise<void> {
+    const kept = elements.map((element) => this.#rowOf(epoch, element));
+    for (const row of kept) this.#elements.set(row.element.id, row);
+    return this.#write(ELEMENTS, (store) => {
+      for (const row of kept) store.put({ ...row, id: versionId(row.element) });
+      // After a loss of the database, the same transaction reads and writes more.
+      if (this.#written === this.#losses) store.transaction.commit();
     });
   }
 
@@ -122,6 +141,8 @@ export class Outbox {
     for (const { id } of elements) this.#elements.delete(id);
     return this.#write(ELEMENTS, (store) => {
       for (const element of elements) {
+        // A page that was going away may have come back.
+        store.delete([this.#code, versionId(element)]);
         this.#unlessNewer(store, element, () => store.delete([this.#code, element.id]));
       }
     });
@@ -131,6 +152,20 @@ export class Outbox {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     this.#database.close();
+  }
+
+  #rowOf(epoch: number, element: WireElement): UnsentElement {
+    return { code: this.#code, id: element.id, epoch, element, createdAt: Date.now() };
+  }
+
+  /** Replaces the rows of single versions by one row of the newest version. `rows` are all rows of this room. */
+  #adopt(store: IDBObjectStore, rows: readonly UnsentElement[]): void {
+    const kept = newest(rows);
+    for (const { id, element } of rows) {
+      if (id === element.id) continue;
+      store.delete([this.#code, id]);
+      store.put(kept.get(element.id));
+    }
   }
 
   #put(store: IDBObjectStore, kept: UnsentElement): void {
@@ -214,6 +249,22 @@ export class Outbox {
     this.#isKeeping = keeps;
     this.#keeps(keeps);
   }
+}
+
+/** No id of an element is a list. */
+function versionId({ id, version, versionNonce }: WireElement): VersionId {
+  return [id, version, versionNonce];
+}
+
+/** The newest version of each element, under the element's id. */
+function newest(rows: readonly UnsentElement[]): Map<string, UnsentElement> {
+  const kept = new Map<string, UnsentElement>();
+  for (const row of rows) {
+    const { id } = row.element;
+    const other = kept.get(id);
+    if (!other || wins(row.element, other.element)) kept.set(id, { ...row, id });
+  }
+  return kept;
 }
 
 function createStores(database: IDBDatabase): void {

@@ -81,7 +81,7 @@ export class RoomSession implements Visit {
     };
     window.addEventListener("online", renew, { signal });
     window.addEventListener("offline", renew, { signal });
-    window.addEventListener("pagehide", () => this.#changes.keep(), { signal });
+    window.addEventListener("pagehide", () => this.#changes.keep(true), { signal });
     const clock = setInterval(() => this.#tick(), TICK);
     signal.addEventListener("abort", () => clearInterval(clock));
     this.#offlineTimer = setTimeout(() => this.#lostForLong(), OFFLINE_AFTER);
