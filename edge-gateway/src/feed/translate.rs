@@ -148,75 +148,112 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
     })
 }
 
-/// What was missed, as packets in the order in which it was stored.
+/// A change that was missed, before it has its place in the chain.
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    Message(&'a proto::Message),
+    /// The elements that one change left.
+    Board(&'a [&'a proto::Element]),
+    /// Who is present at the end.
+    Presence(&'a [proto::Participant]),
+}
+
+/// What the members of a room are told of a catch-up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    /// The messages, unless they are told in another way.
+    pub(crate) messages: bool,
+    /// Who is present, if that has changed.
+    pub(crate) presence: bool,
+}
+
+/// What was missed between the revisions `last` and `at`, as packets in the order in which
+/// it was stored.
 ///
 /// Each carries its own revision and the one before it, from `last` on, so that a reader's
-/// chain stays unbroken: whoever has heard an item has heard everything up to its revision
-/// that is still to be heard. `with_messages` leaves out the messages where they are told
-/// in another way.
+/// chain stays unbroken: a reader that has received an item has received everything up to its
+/// revision.
 pub(crate) fn missed(
     room: &RoomCode,
     caught_up: &proto::CaughtUp,
-    epoch: u64,
     last: u64,
-    with_messages: bool,
+    at: proto::Position,
+    told: Told,
 ) -> Vec<Missed> {
-    let messages: &[proto::Message] = if with_messages {
-        &caught_up.messages
-    } else {
-        &[]
-    };
     let mut elements: Vec<&proto::Element> = caught_up.elements.iter().collect();
     // Stable, so that elements of one change keep the order of the board.
     elements.sort_by_key(|element| element.revision);
+    let changes = elements.chunk_by(|a, b| a.revision == b.revision);
+    let mut parts: Vec<(u64, Part<'_>)> = changes
+        .map(|change| (change[0].revision, Part::Board(change)))
+        .collect();
+    if told.messages {
+        let messages = caught_up.messages.iter();
+        parts.extend(messages.map(|message| (message.revision, Part::Message(message))));
+    }
+    parts.sort_by_key(|(revision, _)| *revision);
+    if told.presence {
+        let revision = revision_of_presence(&parts, last, at.revision);
+        parts.push((revision, Part::Presence(&caught_up.participants)));
+        parts.sort_by_key(|(revision, _)| *revision);
+    }
 
-    let mut items = Vec::with_capacity(messages.len() + 1);
     let mut previous = last;
-    let mut messages = messages.iter().peekable();
-    let mut changes = elements
-        .chunk_by(|a, b| a.revision == b.revision)
-        .peekable();
-    loop {
-        let message_first = match (messages.peek(), changes.peek()) {
-            (Some(message), Some(change)) => message.revision < change[0].revision,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (None, None) => return items,
-        };
-        if message_first {
-            let Some(message) = messages.next() else {
-                return items;
-            };
-            items.push(Missed {
-                packet: payload::chat_message(message, epoch, previous),
-                step: Step {
-                    epoch,
-                    revision: message.revision,
-                    previous,
-                },
-                board_author: None,
-            });
-            previous = message.revision;
-        } else {
-            let Some(change) = changes.next() else {
-                return items;
-            };
+    parts
+        .into_iter()
+        .map(|(revision, part)| {
             let step = Step {
-                epoch,
-                revision: change[0].revision,
+                epoch: at.epoch,
+                revision,
                 previous,
             };
-            let texts = change.iter().map(|element| element.json.as_str());
-            let author = caught_up
-                .authors
-                .iter()
-                .find(|author| author.revision == step.revision);
-            items.push(Missed {
-                packet: payload::whiteboard_update(room, texts, Some(step)),
-                step,
-                board_author: Some(author.map_or_else(String::new, |a| a.session_id.clone())),
-            });
-            previous = step.revision;
+            previous = revision;
+            part.missed(room, caught_up, step)
+        })
+        .collect()
+}
+
+/// The revision at which changed presence is told: the one before the first change that
+/// leaves one free.
+///
+/// A catch-up does not say at which revisions the members came and went. None of them is that
+/// of another change, so one is free, and presence moves the chain as any other change does.
+fn revision_of_presence(parts: &[(u64, Part<'_>)], last: u64, at: u64) -> u64 {
+    let revisions = parts.iter().map(|(revision, _)| *revision);
+    let before = std::iter::once(last).chain(revisions.clone());
+    before
+        .zip(revisions)
+        .find(|(previous, revision)| previous + 1 < *revision)
+        .map_or(at, |(_, revision)| revision - 1)
+}
+
+impl Part<'_> {
+    fn missed(self, room: &RoomCode, caught_up: &proto::CaughtUp, step: Step) -> Missed {
+        let (packet, board_author) = match self {
+            Part::Message(message) => {
+                let packet = payload::chat_message(message, step.epoch, step.previous);
+                (packet, None)
+            }
+            Part::Board(change) => {
+                let texts = change.iter().map(|element| element.json.as_str());
+                let author = caught_up
+                    .authors
+                    .iter()
+                    .find(|author| author.revision == step.revision);
+                let author = author.map_or_else(String::new, |a| a.session_id.clone());
+                (
+                    payload::whiteboard_update(room, texts, Some(step)),
+                    Some(author),
+                )
+            }
+            Part::Presence(participants) => {
+                (payload::presence_update(room, participants, step), None)
+            }
+        };
+        Missed {
+            packet,
+            step,
+            board_author,
         }
     }
 }
@@ -237,6 +274,10 @@ mod tests {
 
     fn room() -> RoomCode {
         RoomCode::parse("roomId", "123456").unwrap()
+    }
+
+    fn position(revision: u64) -> proto::Position {
+        proto::Position { epoch: 1, revision }
     }
 
     #[test]
@@ -300,12 +341,50 @@ mod tests {
             elements: vec![element(14), element(11), element(14)],
             ..Default::default()
         };
-        let items = missed(&room(), &caught_up, 1, 10, true);
+        let told = Told {
+            messages: true,
+            presence: false,
+        };
+        let items = missed(&room(), &caught_up, 10, position(16), told);
         let revisions: Vec<_> = items.iter().map(|item| item.step.revision).collect();
         assert_eq!(revisions, [11, 12, 14, 15]);
         for (item, previous) in items.iter().zip([10, 11, 12, 14]) {
             let text = format!("{:?}", item.packet);
             assert!(text.contains(&format!("\"previous\":{previous}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn presence_that_was_missed_is_a_step_where_a_revision_is_free_for_it() {
+        for (messages, at, presence, previous) in [
+            (&[][..], 14, 14, 10),
+            (&[13, 14], 14, 12, 10),
+            (&[11, 12, 14], 14, 13, 12),
+            (&[11, 12], 13, 13, 12),
+        ] {
+            let message = |revision: &u64| proto::Message {
+                revision: *revision,
+                ..Default::default()
+            };
+            let caught_up = proto::CaughtUp {
+                messages: messages.iter().map(message).collect(),
+                ..Default::default()
+            };
+            let told = Told {
+                messages: true,
+                presence: true,
+            };
+            let items = missed(&room(), &caught_up, 10, position(at), told);
+            let mut chain = 10;
+            for item in &items {
+                assert_eq!(item.step.previous, chain, "{messages:?}");
+                assert!(item.step.revision > chain, "{messages:?}");
+                chain = item.step.revision;
+            }
+            let is_presence =
+                |item: &&Missed| item.packet.event() == payload::ServerEvent::PresenceUpdate;
+            let step = items.iter().find(is_presence).unwrap().step;
+            assert_eq!((step.revision, step.previous), (presence, previous));
         }
     }
 }

@@ -6,7 +6,11 @@ use tracing::info;
 
 use super::{LiveRoom, Now};
 use crate::{
-    feed::{Sync, board::Board, translate::missed},
+    feed::{
+        Sync,
+        board::Board,
+        translate::{Told, missed},
+    },
     socket::payload::{self, Resumed, Step},
 };
 
@@ -28,15 +32,9 @@ impl LiveRoom {
         }
         self.flush_presence(now);
         self.ring.clear();
-        if self.participants != caught_up.participants {
+        let presence = self.participants != caught_up.participants;
+        if presence {
             self.participants.clone_from(&caught_up.participants);
-            let still = Step {
-                epoch: at.epoch,
-                revision: last.revision,
-                previous: last.revision,
-            };
-            let presence = payload::presence_update(&self.room, &self.participants, still);
-            self.tell(presence, |_| true);
             self.presence_told = Some(now.instant);
         }
         let truncated = caught_up.history_truncated;
@@ -49,7 +47,11 @@ impl LiveRoom {
             let history = payload::chat_history(&self.room, &caught_up.messages, resumed);
             self.tell(history, |_| true);
         }
-        let items = missed(&self.room, caught_up, at.epoch, last.revision, !truncated);
+        let told = Told {
+            messages: !truncated,
+            presence,
+        };
+        let items = missed(&self.room, caught_up, last.revision, at, told);
         let mut authors = items.iter().filter_map(|item| item.board_author.clone());
         // Whose changes these are, if they are all of one session.
         let author = authors.next().unwrap_or_default();

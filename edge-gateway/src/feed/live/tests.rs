@@ -856,13 +856,41 @@ fn what_was_missed_is_one_unbroken_chain() {
     assert_eq!(
         room.told(),
         [
-            "1 presence:update 10<10",
-            "2 presence:update 10<10",
-            "1 whiteboard-update 20<10 [e]",
+            "1 presence:update 19<10",
+            "2 presence:update 19<10",
+            "1 whiteboard-update 20<19 [e]",
             "1 chat:message 30<20",
             "2 chat:message 30<20",
             "1 room:position 40<30",
             "2 whiteboard-update 40<10 [e]",
+            "live"
+        ]
+    );
+    room.last = 40;
+    room.says();
+    assert_eq!(
+        room.told(),
+        ["1 chat:message 50<40", "2 chat:message 50<40"]
+    );
+}
+
+#[test]
+fn members_that_came_while_events_were_lost_move_every_chain() {
+    let mut room = Room::new();
+    room.member(1, Sync::Delta);
+    room.member(2, Sync::Full);
+    room.live.on_lost();
+    let missed = proto::CaughtUp {
+        participants: vec![user("a")],
+        ..caught_up(40)
+    };
+    room.live.on_caught_up(room.now, missed);
+    assert_eq!(
+        room.told(),
+        [
+            "watch Some(10) Unavailable",
+            "1 presence:update 40<10",
+            "2 presence:update 40<10",
             "live"
         ]
     );
