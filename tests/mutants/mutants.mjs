@@ -1,4 +1,4 @@
-// The mutants: what each changes, and which tests of the suite are to find it.
+// The mutants: what each changes, and which tests must find it. `file` is a path in `tests`.
 //
 // `edits` replace a text that must be in its file exactly once: where the code has moved
 // on, the mutant is an error and not silently something else.
@@ -10,7 +10,7 @@ const LIVE = "edge-gateway/src/feed/live/mod.rs";
 export const MUTANTS = [
   {
     name: "acknowledge before the write",
-    file: "kills.test.mjs",
+    file: "faults/kills.test.mjs",
     tests: "Redis killed, appendfsync everysec",
     edits: [
       {
@@ -39,7 +39,7 @@ export const MUTANTS = [
   },
   {
     name: "no gap check",
-    file: "network.test.mjs",
+    file: "faults/network.test.mjs",
     tests: "events lost on their way from Redis",
     edits: [
       {
@@ -57,7 +57,7 @@ export const MUTANTS = [
   },
   {
     name: "the history trimmed to 99",
-    file: "crowds.test.mjs",
+    file: "faults/crowds.test.mjs",
     tests: "sends repeated and in another order",
     edits: [
       {
@@ -74,7 +74,7 @@ export const MUTANTS = [
   },
   {
     name: "publish before the write",
-    file: "redis.test.mjs",
+    file: "faults/redis.test.mjs",
     tests: "maxmemory reached",
     edits: [
       {
@@ -91,7 +91,7 @@ export const MUTANTS = [
   },
   {
     name: "no lease re-check",
-    file: "leases.test.mjs",
+    file: "faults/leases.test.mjs",
     tests: "the index of leases out of date",
     edits: [{
       file: `${LUA}expire_session.lua`,
@@ -101,7 +101,7 @@ export const MUTANTS = [
   },
   {
     name: "subscribe after the read",
-    file: "network.test.mjs",
+    file: "faults/network.test.mjs",
     tests: "a message while its room begins to be watched again",
     edits: [
       {
@@ -121,12 +121,57 @@ export const MUTANTS = [
   },
   {
     name: "version tie accepted",
-    file: "crowds.test.mjs",
+    file: "faults/crowds.test.mjs",
     tests: "sends repeated and in another order",
     edits: [{
       file: `${LUA}save_whiteboard.lua`,
       find: "(version == old_version and nonce < old_nonce)",
       replace: "(version == old_version and nonce <= old_nonce)",
+    }],
+  },
+  {
+    name: "a board for a client that draws",
+    file: "e2e/whiteboard.test.mjs",
+    tests: "a full client is sent no board while it draws",
+    edits: [{
+      file: "edge-gateway/src/feed/live/scene.rs",
+      find: "ready = ready.max(drew + QUIET);",
+      replace: "ready = ready.max(drew);",
+    }],
+  },
+  {
+    name: "no wait for the first join",
+    file: "e2e/before_join.test.mjs",
+    tests: "a message sent before connecting is stored",
+    edits: [{
+      file: "edge-gateway/src/socket/early.rs",
+      find: "self.push(work.received, work.text.len(), work)",
+      replace: "Some(work)",
+    }],
+  },
+  {
+    name: "a refused connection counts as a try",
+    file: "e2e/restarts.test.mjs",
+    tests: "restarts within a second, no call is refused",
+    edits: [{
+      file: "edge-gateway/src/persistence/mod.rs",
+      find: `endpoint.turns_out(Health::Silent);
+                    true
+`,
+      replace: `endpoint.turns_out(Health::Silent);
+                    received += 1;
+                    received < TRIES
+`,
+    }],
+  },
+  {
+    name: "a malformed index stored",
+    file: "e2e/refusals.test.mjs",
+    tests: "of a full client only an element with a bad field is left out",
+    edits: [{
+      file: "persistence-service/src/domain/element/forms.rs",
+      find: "fractional_index::is_valid(&unescaped(raw))",
+      replace: "fractional_index::is_valid(&unescaped(raw)) || raw.starts_with('\"')",
     }],
   },
 ];

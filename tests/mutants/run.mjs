@@ -6,8 +6,12 @@ import { fileURLToPath } from "node:url";
 
 import { MUTANTS } from "./mutants.mjs";
 
-// How long the suite may take to find one.
+// How long the tests may take to find one.
 const FOUND_WITHIN = 60_000;
+
+// `MUTANTS_PROFILE=quick` builds sooner. The profile `dev` has a folder of another name.
+const profile = process.env.MUTANTS_PROFILE || "release";
+const folder = profile === "dev" ? "debug" : profile;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const work = `${root}target/mutants`;
@@ -33,10 +37,10 @@ function copyTree() {
     });
   }
   // What others have built of the dependencies need not be built again.
-  if (!existsSync(target) && existsSync(`${root}target/release`)) {
+  if (!existsSync(`${target}/${folder}`)) {
     for (const part of ["deps", "build", ".fingerprint"]) {
-      const from = `${root}target/release/${part}`;
-      if (existsSync(from)) cpSync(from, `${target}/release/${part}`, { recursive: true, preserveTimestamps: true });
+      const from = `${root}target/${folder}/${part}`;
+      if (existsSync(from)) cpSync(from, `${target}/${folder}/${part}`, { recursive: true, preserveTimestamps: true });
     }
   }
 }
@@ -62,7 +66,7 @@ function restore({ edits }) {
 function build() {
   const { status, stderr } = spawnSync(
     "cargo",
-    ["build", "--release", "--locked", "-p", "persistence-service", "-p", "edge-gateway", "-p", "roomkeeper-tests"],
+    ["build", "--profile", profile, "--locked", "--workspace"],
     { cwd: tree, env: { ...process.env, CARGO_TARGET_DIR: target }, encoding: "utf8", maxBuffer: 1 << 26 },
   );
   if (status !== 0) fail(`a mutant does not build:\n${stderr.slice(-4000)}`);
@@ -73,10 +77,10 @@ function hunt({ file, tests }) {
   const start = performance.now();
   const { status, stdout } = spawnSync(
     process.execPath,
-    ["--test", "--test-reporter=spec", `--test-name-pattern=${tests}`, `faults/${file}`],
+    ["--test", "--test-reporter=spec", `--test-name-pattern=${tests}`, file],
     {
       cwd: `${root}tests`,
-      env: { ...process.env, ROOMKEEPER_BIN_DIR: `${target}/release` },
+      env: { ...process.env, ROOMKEEPER_BIN_DIR: `${target}/${folder}` },
       encoding: "utf8",
       maxBuffer: 1 << 26,
       timeout: FOUND_WITHIN,
@@ -86,7 +90,9 @@ function hunt({ file, tests }) {
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   const [, found] = stdout.match(/^\s*(?:\+ {3}'|Error: |AssertionError \[ERR_ASSERTION\]: (?!\d+ violations))(.*)$/m) ?? [];
   // Within the time, and because of what it says, not because nothing ran.
-  return status === 1 && found ? `after ${seconds} s: ${found.slice(0, 160)}` : undefined;
+  const isFound = status === 1 && found !== undefined;
+  const how = status === 0 ? "the tests pass" : "the time is over, or nothing ran";
+  return { isFound, says: `after ${seconds} s: ${isFound ? found.slice(0, 160) : how}` };
 }
 
 const wanted = process.argv.slice(2);
@@ -100,10 +106,10 @@ for (const mutant of chosen) {
   // Without the mutation the same tests pass, so that it is what they find.
   mutate(mutant);
   build();
-  const found = hunt(mutant);
+  const { isFound, says } = hunt(mutant);
   restore(mutant);
-  console.log(found ? `found      ${mutant.name} ${found}` : `NOT FOUND  ${mutant.name}`);
-  if (!found) survivors += 1;
+  console.log(`${isFound ? "found    " : "NOT FOUND"}  ${mutant.name} ${says}`);
+  if (!isFound) survivors += 1;
 }
 console.log(`${chosen.length - survivors} of ${chosen.length} mutants found`);
 process.exit(survivors === 0 ? 0 : 1);
