@@ -3,8 +3,8 @@
 use roomkeeper_proto::v1 as proto;
 
 use crate::{
+    contract::{ChatMessage, WhiteboardChange},
     feed::{board::Board, translate},
-    socket::payload::{ChatMessage, WhiteboardChange},
     values::RoomCode,
 };
 

@@ -6,6 +6,8 @@
 
 pub mod app;
 pub mod config;
+mod contract;
+mod delivery;
 pub mod error;
 pub mod feed;
 #[doc(hidden)]

@@ -31,7 +31,7 @@ use tokio_util::{
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use crate::socket::Meter;
+use crate::delivery::Meter;
 
 /// How many connections there may be: each takes a file descriptor, and some must be left.
 const MAX_CONNECTIONS: usize = 20_000;

@@ -5,18 +5,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use roomkeeper_proto::v1::Element;
 use serde::Deserialize;
 
+use crate::contract::ElementVersion;
+
 /// How many replaced states of elements are kept: a minute of one user who draws without a
 /// pause. A state that is forgotten too early only delays one board: the echo of an old
 /// scene then counts as drawing.
 const MAX_REPLACED: usize = 4_096;
-
-/// What tells one state of an element from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) id: String,
-    pub(crate) version: u64,
-    pub(crate) nonce: u64,
-}
 
 /// An element's place in the order of the board.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,8 +126,8 @@ impl Board {
 
     /// The service says that it stores these. Those that this board does not know are
     /// tombstones that are older than it.
-    pub(crate) fn learn(&mut self, stored: Vec<Stamp>) {
-        for Stamp { id, version, nonce } in stored {
+    pub(crate) fn learn(&mut self, stored: Vec<ElementVersion>) {
+        for ElementVersion { id, version, nonce } in stored {
             self.entries.entry(id).or_insert_with(|| {
                 self.next_ordinal += 1;
                 Entry {
@@ -149,7 +143,7 @@ impl Board {
     }
 
     /// Whether this state of an element is the one that is stored.
-    pub(crate) fn stores(&self, stamp: &Stamp) -> bool {
+    pub(crate) fn stores(&self, stamp: &ElementVersion) -> bool {
         self.entries
             .get(&stamp.id)
             .is_some_and(|entry| entry.version == stamp.version && entry.nonce == stamp.nonce)
@@ -157,7 +151,7 @@ impl Board {
 
     /// Whether a board of one of these revisions, in ascending order, held this state of an
     /// element, which has been replaced since.
-    pub(crate) fn held(&self, stamp: &Stamp, revisions: &VecDeque<u64>) -> bool {
+    pub(crate) fn held(&self, stamp: &ElementVersion, revisions: &VecDeque<u64>) -> bool {
         let Some(entry) = self.entries.get(&stamp.id) else {
             return false;
         };
@@ -258,8 +252,8 @@ mod tests {
         assert_eq!(ids(&board), Vec::<&str>::new());
     }
 
-    fn stamp(id: &str, version: u64) -> Stamp {
-        Stamp {
+    fn stamp(id: &str, version: u64) -> ElementVersion {
+        ElementVersion {
             id: id.to_owned(),
             version,
             nonce: 0,

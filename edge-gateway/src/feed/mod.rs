@@ -13,20 +13,10 @@ mod stream;
 pub(crate) mod translate;
 mod unread;
 
-pub(crate) use board::Stamp;
 pub(crate) use live::{ChangeAnswer, Joiner, NewChange, Refusal};
 pub(crate) use pump::{JoinRequest, PumpHandle};
 pub(crate) use registry::Registry;
 pub(crate) use unread::{Unread, UnreadEvent};
-
-/// How a socket wants to hear of the board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// The whole living board each time.
-    Full,
-    /// Only what changed, with every step of the room's position.
-    Delta,
-}
 
 /// A socket's membership of a room, on this gateway.
 pub(crate) type MemberKey = u64;

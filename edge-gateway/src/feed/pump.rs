@@ -17,8 +17,8 @@ use super::{
     stream::{Streams, Watching},
 };
 use crate::{
+    delivery::{Outbox, Reply},
     error::Error,
-    socket::{Outbox, Reply},
     values::RoomCode,
 };
 

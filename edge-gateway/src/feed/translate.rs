@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roomkeeper_proto::v1::{self as proto, room_event::Kind};
 
 use crate::{
-    socket::payload::{self, Packet, Step, timestamp_ms},
+    contract::{self, Packet, Step, timestamp_ms},
     values::RoomCode,
 };
 
@@ -91,7 +91,7 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
     } = event;
     let Some(position) = position else {
         let packet = match kind {
-            Some(Kind::Signal(signal)) => payload::signal(room, &signal),
+            Some(Kind::Signal(signal)) => contract::signal(room, &signal),
             Some(
                 Kind::MessageSaved(_)
                 | Kind::WhiteboardChanged(_)
@@ -112,11 +112,11 @@ pub(crate) fn translate(room: &RoomCode, event: proto::RoomEvent) -> Happening {
     let change = match kind {
         Some(Kind::MessageSaved(proto::MessageSaved {
             message: Some(message),
-        })) => Change::Message(payload::chat_message(&message, position.epoch, previous)),
+        })) => Change::Message(contract::chat_message(&message, position.epoch, previous)),
         Some(Kind::WhiteboardChanged(changed)) => {
             let texts = changed.elements.iter().map(|element| element.json.as_str());
             Change::Board {
-                packet: payload::whiteboard_update(room, texts, Some(step)),
+                packet: contract::whiteboard_update(room, texts, Some(step)),
                 elements: changed.elements.into(),
             }
         }
@@ -231,7 +231,7 @@ impl Part<'_> {
     fn missed(self, room: &RoomCode, caught_up: &proto::CaughtUp, step: Step) -> Missed {
         let (packet, board_author) = match self {
             Part::Message(message) => {
-                let packet = payload::chat_message(message, step.epoch, step.previous);
+                let packet = contract::chat_message(message, step.epoch, step.previous);
                 (packet, None)
             }
             Part::Board(change) => {
@@ -242,12 +242,12 @@ impl Part<'_> {
                     .find(|author| author.revision == step.revision);
                 let author = author.map_or_else(String::new, |a| a.session_id.clone());
                 (
-                    payload::whiteboard_update(room, texts, Some(step)),
+                    contract::whiteboard_update(room, texts, Some(step)),
                     Some(author),
                 )
             }
             Part::Presence(participants) => {
-                (payload::presence_update(room, participants, step), None)
+                (contract::presence_update(room, participants, step), None)
             }
         };
         Missed {
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(session_id, "s");
         assert_eq!(
             packet.unwrap().event(),
-            crate::socket::payload::ServerEvent::Typing
+            crate::contract::ServerEvent::Typing
         );
     }
 
@@ -382,7 +382,7 @@ mod tests {
                 chain = item.step.revision;
             }
             let is_presence =
-                |item: &&Missed| item.packet.event() == payload::ServerEvent::PresenceUpdate;
+                |item: &&Missed| item.packet.event() == contract::ServerEvent::PresenceUpdate;
             let step = items.iter().find(is_presence).unwrap().step;
             assert_eq!((step.revision, step.previous), (presence, previous));
         }

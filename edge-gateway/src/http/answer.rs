@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::error;
 
-use crate::{error::Error, socket::payload};
+use crate::{contract, error::Error};
 
 /// A 200 with this body.
 pub(super) fn success(body: &impl Serialize) -> Response {
@@ -81,7 +81,7 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = json(self.status, &payload::failure(&self.error));
+        let mut response = json(self.status, &contract::failure(&self.error));
         if let Some(wait) = self.error.retry_after() {
             let seconds = wait.as_secs().max(1);
             response

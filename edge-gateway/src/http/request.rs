@@ -9,8 +9,8 @@ use tokio::time::{Duration, timeout};
 
 use super::answer::Refusal;
 use crate::{
+    contract::json::{Fields, check_depth},
     error::Error,
-    socket::payload::json::{Fields, check_depth},
     values::RoomCode,
 };
 

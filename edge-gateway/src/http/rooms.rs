@@ -12,8 +12,8 @@ use super::{
     request::{Code, JsonBody, Parameters},
 };
 use crate::{
+    contract::{Elements, Message, Room},
     error::Error,
-    socket::payload::{Elements, Message, Room},
     values::{self, MAX_SAFE_INTEGER, RoomCode},
 };
 

@@ -15,9 +15,9 @@ use tokio::time::{Duration, timeout};
 
 use super::answer::{Refusal, success_as};
 use crate::{
+    delivery::{Meter, Meters},
     error::Error,
     server::Connection,
-    socket::{Meter, Meters},
 };
 
 /// How many Engine.IO sessions there may be; a session that polls has no connection of its

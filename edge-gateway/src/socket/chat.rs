@@ -2,12 +2,12 @@
 
 use roomkeeper_proto::v1 as proto;
 
-use super::{
-    outbox::Reply,
-    payload::{self, ChatMessage},
-    session::{Session, request_id},
+use super::session::{Session, request_id};
+use crate::{
+    contract::{self, ChatMessage},
+    delivery::Reply,
+    error::Error,
 };
-use crate::error::Error;
 
 /// Saves a message; everybody, the sender too, hears it from the feed.
 pub(super) async fn message(session: &Session, text: &str, reply: &Reply) -> Result<(), Error> {
@@ -25,6 +25,6 @@ pub(super) async fn message(session: &Session, text: &str, reply: &Reply) -> Res
     };
     let saved = session.gateway.persistence.save_message(request).await?;
     let message = saved.message.ok_or(Error::Internal)?;
-    reply.send(&payload::ack_chat_message(&message, saved.duplicate));
+    reply.send(&contract::ack_chat_message(&message, saved.duplicate));
     Ok(())
 }

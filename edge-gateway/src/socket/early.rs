@@ -7,10 +7,8 @@ use std::collections::VecDeque;
 
 use tokio::time::{Duration, Instant};
 
-use super::{
-    inbox::Work,
-    payload::{ClientEvent, room_of},
-};
+use super::inbox::Work;
+use crate::contract::{ClientEvent, room_of};
 
 /// How long an event waits for the join to arrive: a client that joins at all does so at
 /// once, or after a round trip or two.

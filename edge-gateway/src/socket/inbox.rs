@@ -23,11 +23,9 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{
-    outbox::{Outbox, Reply, Way},
-    payload::{self, ClientEvent},
-};
 use crate::{
+    contract::{self, ClientEvent},
+    delivery::{Outbox, OutboxState, Reply},
     error::Error,
     feed::{Unread, UnreadEvent},
 };
@@ -106,7 +104,7 @@ pub(crate) struct Inbox {
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     unread: Unread,
-    way: Arc<Way>,
+    outbox_state: Arc<OutboxState>,
 }
 
 #[derive(Debug, Default)]
@@ -117,14 +115,14 @@ struct Queue {
 
 impl Inbox {
     /// An empty one.
-    pub(crate) fn new(way: Arc<Way>) -> Self {
+    pub(crate) fn new(outbox_state: Arc<OutboxState>) -> Self {
         Self {
             queue: Mutex::default(),
             some: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_EVENTS)),
             bytes: Arc::new(Semaphore::new(MAX_BYTES / BYTES_UNIT)),
             unread: Unread::default(),
-            way,
+            outbox_state,
         }
     }
 
@@ -132,9 +130,9 @@ impl Inbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the socket is told through.
-    pub(crate) fn way(&self) -> Arc<Way> {
-        self.way.clone()
+    /// What outboxes of the socket share.
+    pub(crate) fn outbox_state(&self) -> Arc<OutboxState> {
+        self.outbox_state.clone()
     }
 
     /// How many changes and pointers have arrived and wait to be looked at.
@@ -150,7 +148,7 @@ impl Inbox {
             has_binary,
             ack,
         } = incoming;
-        let outbox = Outbox::new(socket, self.way.clone());
+        let outbox = Outbox::new(socket, self.outbox_state.clone());
         let reply = Reply::new(outbox.clone(), ack);
         let units = u32::try_from(text.len() / BYTES_UNIT).unwrap_or(u32::MAX);
         let (Ok(slot), Ok(bytes)) = (
@@ -226,8 +224,8 @@ pub(crate) fn refuse(
     error: &Error,
 ) {
     if reply.is_wanted() {
-        reply.send(&payload::failure(error));
+        reply.send(&contract::failure(error));
     } else {
-        outbox.tell(&payload::error(event, text, error));
+        outbox.tell(&contract::error(event, text, error));
     }
 }

@@ -6,14 +6,12 @@ use roomkeeper_proto::v1 as proto;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::{
-    outbox::Reply,
-    payload::{self, Join, Leave},
-    session::{MAX_ROOMS, Membership, Session},
-};
+use super::session::{MAX_ROOMS, Membership, Session};
 use crate::{
+    contract::{self, Join, Leave, SyncMode},
+    delivery::Reply,
     error::Error,
-    feed::{JoinRequest, Joiner, PumpHandle, Refusal, Sync},
+    feed::{JoinRequest, Joiner, PumpHandle, Refusal},
     values::RoomCode,
 };
 
@@ -139,8 +137,8 @@ async fn ask(
 ) -> Result<Option<Joiner>, Error> {
     pump.ready().await?;
     let board = match join.sync {
-        Sync::Full if join.after.is_some() => Some(whole_board(session, &join.room).await?),
-        Sync::Full | Sync::Delta => None,
+        SyncMode::Full if join.after.is_some() => Some(whole_board(session, &join.room).await?),
+        SyncMode::Full | SyncMode::Delta => None,
     };
     let request = proto::JoinRoomRequest {
         room_code: join.room.as_str().to_owned(),
@@ -203,7 +201,7 @@ pub(super) async fn leave(
     match session.member(&claim) {
         Ok(_) => {}
         Err(Error::NotJoined) => {
-            reply.send(&payload::ack_success());
+            reply.send(&contract::ack_success());
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -242,6 +240,6 @@ pub(super) async fn leave(
             }
         }
     }
-    reply.send(&payload::ack_success());
+    reply.send(&contract::ack_success());
     Ok(())
 }

@@ -5,10 +5,6 @@ mod early;
 mod inbox;
 mod leases;
 mod membership;
-mod meter;
-mod outbox;
-mod pace;
-pub(crate) mod payload;
 mod session;
 mod signals;
 mod whiteboard;
@@ -39,14 +35,11 @@ use uuid::Uuid;
 
 use inbox::{Inbox, Incoming};
 use leases::Leases;
-pub(crate) use meter::{Meter, Meters};
-use outbox::Way;
-pub(crate) use outbox::{Outbox, Reply};
-use pace::Pace;
-use payload::ClientEvent;
 use session::Session;
 
 use crate::{
+    contract::{self, ClientEvent},
+    delivery::{Meter, Outbox, OutboxState, Pace, Reply},
     error::Error,
     feed::{Registry, UnreadEvent},
     persistence::Persistence,
@@ -198,7 +191,7 @@ impl Gateway {
             begun: 0,
             key,
             unread: inbox.unread(),
-            outbox: Outbox::new(socket, inbox.way()),
+            outbox: Outbox::new(socket, inbox.outbox_state()),
             gateway: self.clone(),
             rooms: HashMap::new(),
         };
@@ -268,7 +261,7 @@ impl Gateway {
 /// Tells a socket that this gateway goes away.
 fn bid_farewell(socket: &SocketRef) {
     let retry_after_ms = rand::rng().random_range(100..RECONNECT_WITHIN_MS);
-    let packet = payload::draining(retry_after_ms);
+    let packet = contract::draining(retry_after_ms);
     // One that cannot take it is closed in a moment anyhow.
     let _ = socket.emit(packet.event().name(), &(packet.arguments().0,));
 }
@@ -287,8 +280,8 @@ fn listen(socket: &SocketRef, pace: &Arc<Pace<Outbox>>) {
         // Every request of a new session carries one.
         None => return warn!("a session without a meter"),
     };
-    let way = Arc::new(Way::new(meter, pace.clone()));
-    let inbox = Arc::new(Inbox::new(way));
+    let outbox_state = Arc::new(OutboxState::new(meter, pace.clone()));
+    let inbox = Arc::new(Inbox::new(outbox_state));
     for event in ClientEvent::ALL {
         let inbox = inbox.clone();
         socket.on(event.name(), move |incoming: Incoming| {

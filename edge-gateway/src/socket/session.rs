@@ -12,12 +12,12 @@ use super::{
     early::Early,
     inbox::{Inbox, Work, refuse},
     leases::Lease,
-    outbox::Outbox,
-    payload::{Claim, ClientEvent},
 };
 use crate::{
+    contract::{Claim, ClientEvent, SyncMode},
+    delivery::Outbox,
     error::Error,
-    feed::{MemberKey, PumpHandle, Sync, Unread, UnreadEvent},
+    feed::{MemberKey, PumpHandle, Unread, UnreadEvent},
     values::RoomCode,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Membership {
     pub(super) session_id: Arc<str>,
     pub(super) user_id: String,
     pub(super) username: String,
-    pub(super) sync: Sync,
+    pub(super) sync: SyncMode,
     pub(super) pump: PumpHandle,
     pub(super) lease: Lease,
 }

@@ -2,12 +2,12 @@
 
 use roomkeeper_proto::v1 as proto;
 
-use super::{
-    outbox::Reply,
-    payload::{self, ClientEvent, Signal},
-    session::Session,
+use super::session::Session;
+use crate::{
+    contract::{self, ClientEvent, Signal, SyncMode},
+    delivery::Reply,
+    error::Error,
 };
-use crate::{error::Error, feed::Sync};
 
 /// Tells the others.
 pub(super) async fn signal(
@@ -18,10 +18,10 @@ pub(super) async fn signal(
 ) -> Result<(), Error> {
     let Signal { claim, rest } = Signal::parse(event, text)?;
     let member = session.member(&claim)?;
-    if event == ClientEvent::Pointer && member.sync == Sync::Full {
+    if event == ClientEvent::Pointer && member.sync == SyncMode::Full {
         member.pump.pointed(session.key).await;
     }
-    let kind = payload::signal::kind_of(event).ok_or(Error::Internal)?;
+    let kind = contract::signal::kind_of(event).ok_or(Error::Internal)?;
     let request = proto::SendSignalRequest {
         room_code: claim.room.as_str().to_owned(),
         user_id: member.user_id.clone(),
@@ -31,6 +31,6 @@ pub(super) async fn signal(
         json: rest,
     };
     session.gateway.persistence.send_signal(request).await?;
-    reply.send(&payload::ack_success());
+    reply.send(&contract::ack_success());
     Ok(())
 }

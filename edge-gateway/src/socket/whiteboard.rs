@@ -3,14 +3,12 @@
 use roomkeeper_proto::v1 as proto;
 use tracing::error;
 
-use super::{
-    outbox::Reply,
-    payload::{self, WhiteboardChange},
-    session::{Membership, Session, request_id},
-};
+use super::session::{Membership, Session, request_id};
 use crate::{
+    contract::{self, SyncMode, WhiteboardChange},
+    delivery::Reply,
     error::Error,
-    feed::{ChangeAnswer, NewChange, Sync, UnreadEvent},
+    feed::{ChangeAnswer, NewChange, UnreadEvent},
 };
 
 /// Merges a change into the board; all others hear it from the feed.
@@ -22,13 +20,13 @@ pub(super) async fn change(
 ) -> Result<(), Error> {
     let mut change = WhiteboardChange::parse(text)?;
     let member = session.member(&change.claim)?;
-    if member.sync == Sync::Full
+    if member.sync == SyncMode::Full
         && let Some(unread) = unread
         && !leave_out_stored(session, member, &mut change, unread).await
     {
         // As the service answers a change that changes nothing.
         let nothing = proto::SaveWhiteboardResponse::default();
-        reply.send(&payload::ack_whiteboard_change(&nothing));
+        reply.send(&contract::ack_whiteboard_change(&nothing));
         return Ok(());
     }
     let room = change.claim.room.clone();
@@ -41,12 +39,12 @@ pub(super) async fn change(
         request_id,
         request_id_is_transient,
         // A full client sends its whole scene and does not read refusals.
-        leave_out_invalid: member.sync == Sync::Full,
+        leave_out_invalid: member.sync == SyncMode::Full,
     };
     let saved = session.gateway.persistence.save_whiteboard(request).await;
 
     match (&saved, member.sync) {
-        (Ok(saved), Sync::Delta) if !saved.winning_elements.is_empty() => {
+        (Ok(saved), SyncMode::Delta) if !saved.winning_elements.is_empty() => {
             // The sender heals at once, before the ack.
             let winners = saved
                 .winning_elements
@@ -54,17 +52,17 @@ pub(super) async fn change(
                 .map(|element| element.json.as_str());
             session
                 .outbox
-                .tell(&payload::whiteboard_update(&room, winners, None));
+                .tell(&contract::whiteboard_update(&room, winners, None));
         }
-        (Ok(_) | Err(_), Sync::Delta) => {}
+        (Ok(_) | Err(_), SyncMode::Delta) => {}
         // It may be stored yet, so it stays under way.
-        (Err(Error::OutcomeUnknown), Sync::Full) => {}
-        (saved, Sync::Full) => {
+        (Err(Error::OutcomeUnknown), SyncMode::Full) => {}
+        (saved, SyncMode::Full) => {
             let answer = saved.as_ref().ok().map(answer_to);
             member.pump.change_ended(session.key, answer).await;
         }
     }
-    reply.send(&payload::ack_whiteboard_change(&saved?));
+    reply.send(&contract::ack_whiteboard_change(&saved?));
     Ok(())
 }
 

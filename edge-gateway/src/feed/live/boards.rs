@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{LiveRoom, Now, Output};
 use crate::{
-    feed::{MemberKey, board::Stamp, unread::UnreadEvent},
-    socket::payload::{self, Step},
+    contract::{self, ElementVersion, Step},
+    feed::{MemberKey, unread::UnreadEvent},
 };
 
 /// A change of a full member, before it goes to the service.
@@ -16,7 +16,7 @@ pub(crate) struct NewChange {
     /// Counts until it has been looked at; says when the change arrived.
     pub(crate) unread: UnreadEvent,
     /// Of each element its state, where that can be read.
-    pub(crate) stamps: Vec<Option<Stamp>>,
+    pub(crate) stamps: Vec<Option<ElementVersion>>,
     /// It carries a request id of the client's.
     pub(crate) is_repeatable: bool,
 }
@@ -159,7 +159,7 @@ impl LiveRoom {
                 revision: at.revision,
                 previous,
             };
-            let packet = payload::whiteboard_update(&self.room, board.living(), Some(step));
+            let packet = contract::whiteboard_update(&self.room, board.living(), Some(step));
             self.output.push(Output::Emit { to, packet });
         }
     }
@@ -167,7 +167,7 @@ impl LiveRoom {
 
 /// Whether each element can be read and none comes twice. If not, the service refuses the
 /// change, and names the element by its place in all of it.
-fn are_plain(stamps: &[Option<Stamp>]) -> bool {
+fn are_plain(stamps: &[Option<ElementVersion>]) -> bool {
     let mut seen = std::collections::HashSet::with_capacity(stamps.len());
     stamps
         .iter()

@@ -6,12 +6,11 @@ use tracing::info;
 
 use super::{LiveRoom, Now};
 use crate::{
+    contract::{self, Resumed, Step, SyncMode},
     feed::{
-        Sync,
         board::Board,
         translate::{Told, missed},
     },
-    socket::payload::{self, Resumed, Step},
 };
 
 /// How many messages a full member is shown after a reset where the service is too old to
@@ -44,7 +43,7 @@ impl LiveRoom {
                 reset: false,
                 truncated: true,
             });
-            let history = payload::chat_history(&self.room, &caught_up.messages, resumed);
+            let history = contract::chat_history(&self.room, &caught_up.messages, resumed);
             self.tell(history, |_| true);
         }
         let told = Told {
@@ -69,10 +68,10 @@ impl LiveRoom {
             };
             // Nobody has a session without a name, so an unknown author hears it too.
             self.tell(item.packet, |member| {
-                member.sync == Sync::Delta && member.session_id != author
+                member.sync == SyncMode::Delta && member.session_id != author
             });
-            self.tell(payload::room_position(&self.room, item.step), |member| {
-                member.sync == Sync::Delta && member.session_id == author
+            self.tell(contract::room_position(&self.room, item.step), |member| {
+                member.sync == SyncMode::Delta && member.session_id == author
             });
         }
         self.all_are_at(previous);
@@ -113,25 +112,25 @@ impl LiveRoom {
             truncated: false,
         });
         let delta = [
-            payload::chat_history(&self.room, &caught_up.messages, resumed),
-            payload::whiteboard_state(&self.room, living, Some(true)),
+            contract::chat_history(&self.room, &caught_up.messages, resumed),
+            contract::whiteboard_state(&self.room, living, Some(true)),
         ];
         for packet in delta {
-            self.tell(packet, |member| member.sync == Sync::Delta);
+            self.tell(packet, |member| member.sync == SyncMode::Delta);
         }
         let shown = match caught_up.history_limit {
             0 => HISTORY,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
         let newest = caught_up.messages.len().saturating_sub(shown);
-        let history = payload::chat_history(&self.room, &caught_up.messages[newest..], None);
-        self.tell(history, |member| member.sync == Sync::Full);
+        let history = contract::chat_history(&self.room, &caught_up.messages[newest..], None);
+        self.tell(history, |member| member.sync == SyncMode::Full);
         let step = Step {
             epoch: at.epoch,
             revision: at.revision,
             previous: last.revision,
         };
-        let presence = payload::presence_update(&self.room, &self.participants, step);
+        let presence = contract::presence_update(&self.room, &self.participants, step);
         self.tell(presence, |_| true);
         self.presence_told = Some(now.instant);
         self.all_are_at(at.revision);

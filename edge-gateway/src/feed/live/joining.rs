@@ -12,8 +12,8 @@ use tokio::time::{Duration, Instant};
 
 use super::{LiveRoom, Member, Now, Output, Phase, Rewatch, Scene};
 use crate::{
-    feed::{MemberKey, Sync, board::Board, translate::Change, unread::Unread},
-    socket::payload::{self, Packet, Resumed, Step},
+    contract::{self, Packet, Resumed, Step, SyncMode},
+    feed::{MemberKey, board::Board, translate::Change, unread::Unread},
 };
 
 /// How long the feed may take to come to a snapshot before it is asked again: an event may
@@ -28,7 +28,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_millis(1_500);
 pub(crate) struct Joiner {
     pub(crate) key: MemberKey,
     pub(crate) session_id: String,
-    pub(crate) sync: Sync,
+    pub(crate) sync: SyncMode,
     /// It said where it already was.
     pub(crate) resumes: bool,
     /// Changes of this socket that have arrived and that nobody has looked at.
@@ -169,7 +169,7 @@ impl LiveRoom {
             position,
             board,
         } = joiner;
-        if sync == Sync::Full && self.board.is_none() {
+        if sync == SyncMode::Full && self.board.is_none() {
             self.board = Some(match &board {
                 Some((elements, revision)) => self.board_since(elements, *revision),
                 None => self.board_since(&snapshot.elements, position.revision),
@@ -194,9 +194,9 @@ impl LiveRoom {
             previous: position.revision,
         };
         let shown = [
-            payload::chat_history(&self.room, &snapshot.messages, resumed),
-            payload::whiteboard_state(&self.room, elements, resumed.map(|r| r.reset)),
-            payload::presence_update(&self.room, &snapshot.participants, here),
+            contract::chat_history(&self.room, &snapshot.messages, resumed),
+            contract::whiteboard_state(&self.room, elements, resumed.map(|r| r.reset)),
+            contract::presence_update(&self.room, &snapshot.participants, here),
         ];
         for packet in shown {
             self.output.push(Output::Emit {
@@ -206,12 +206,12 @@ impl LiveRoom {
         }
         self.output.push(Output::Admit {
             key,
-            ack: payload::ack_join(&snapshot, position),
+            ack: contract::ack_join(&snapshot, position),
         });
 
         // What a member that joins again has drawn and was sent stays true.
         let before = self.members.remove(&key).and_then(|member| member.scene);
-        let scene = (sync == Sync::Full).then(|| {
+        let scene = (sync == SyncMode::Full).then(|| {
             let mut scene = before.unwrap_or_else(|| Box::new(Scene::new(now, unread)));
             scene.joined(now, position.revision, position.revision);
             scene
@@ -249,7 +249,7 @@ impl LiveRoom {
                     revision,
                     previous: member.told,
                 };
-                packets.push(payload::presence_update(
+                packets.push(contract::presence_update(
                     &self.room,
                     &self.participants,
                     step,
@@ -258,16 +258,18 @@ impl LiveRoom {
             let own = event.session_id == member.session_id;
             match (&event.change, member.sync) {
                 (Change::Message(packet), _) => packets.push(packet.clone()),
-                (Change::Board { packet, .. }, Sync::Delta) if !own => packets.push(packet.clone()),
-                (Change::Board { .. }, Sync::Full) => {
+                (Change::Board { packet, .. }, SyncMode::Delta) if !own => {
+                    packets.push(packet.clone())
+                }
+                (Change::Board { .. }, SyncMode::Full) => {
                     if let Some(scene) = &mut member.scene {
                         scene.others_changed(now, event.previous);
                     }
                 }
-                (Change::Board { .. } | Change::Unknown, Sync::Delta) => {
-                    packets.push(payload::room_position(&self.room, event.step()));
+                (Change::Board { .. } | Change::Unknown, SyncMode::Delta) => {
+                    packets.push(contract::room_position(&self.room, event.step()));
                 }
-                (Change::Unknown, Sync::Full)
+                (Change::Unknown, SyncMode::Full)
                 | (Change::Joined(_) | Change::Renamed(_) | Change::Left(_), _) => {}
             }
             member.told = revision;
@@ -278,7 +280,7 @@ impl LiveRoom {
                 revision,
                 previous: member.told,
             };
-            packets.push(payload::presence_update(
+            packets.push(contract::presence_update(
                 &self.room,
                 &self.participants,
                 step,

@@ -24,13 +24,13 @@ pub(crate) use joining::{Joiner, Refusal};
 use scene::{Scene, Window};
 
 use super::{
-    MemberKey, Sync,
+    MemberKey,
     board::Board,
     ring::Ring,
     translate::{Change, Happening, Stored, translate},
 };
 use crate::{
-    socket::payload::{self, Ack, Over, Packet, timestamp_ms},
+    contract::{self, Ack, Over, Packet, SyncMode, timestamp_ms},
     values::RoomCode,
 };
 
@@ -86,7 +86,7 @@ enum Phase {
 #[derive(Debug)]
 struct Member {
     session_id: String,
-    sync: Sync,
+    sync: SyncMode,
     /// The revision that this member's chain has reached.
     told: u64,
     /// When it was told everything anew.
@@ -314,16 +314,18 @@ impl LiveRoom {
                     member.session_id != author || member.may_have_lost_its_own(now)
                 };
                 self.tell(packet.clone(), |member| {
-                    member.sync == Sync::Delta && sees(member)
+                    member.sync == SyncMode::Delta && sees(member)
                 });
-                let step = payload::room_position(&self.room, stored.step());
-                self.tell(step, |member| member.sync == Sync::Delta && !sees(member));
+                let step = contract::room_position(&self.room, stored.step());
+                self.tell(step, |member| {
+                    member.sync == SyncMode::Delta && !sees(member)
+                });
                 self.all_are_at(stored.position.revision);
                 self.boards_are_due(now, author, stored.previous);
             }
             Change::Unknown => {
-                let step = payload::room_position(&self.room, stored.step());
-                self.tell(step, |member| member.sync == Sync::Delta);
+                let step = contract::room_position(&self.room, stored.step());
+                self.tell(step, |member| member.sync == SyncMode::Delta);
                 self.all_are_at(stored.position.revision);
             }
         }
@@ -344,7 +346,7 @@ impl LiveRoom {
                     Over::Deleted
                 }
             });
-            self.tell(payload::room_closed(&self.room, reason), |_| true);
+            self.tell(contract::room_closed(&self.room, reason), |_| true);
         }
         self.members.clear();
         for waiting in mem::take(&mut self.joiners) {
@@ -388,7 +390,7 @@ impl LiveRoom {
         let wanted = self
             .members
             .values()
-            .any(|member| member.sync == Sync::Full);
+            .any(|member| member.sync == SyncMode::Full);
         if !wanted {
             self.board = None;
         }

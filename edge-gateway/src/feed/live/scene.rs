@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use tokio::time::{Duration, Instant};
 
 use super::Now;
-use crate::feed::{
-    board::{Board, Stamp},
-    unread::Unread,
+use crate::{
+    contract::ElementVersion,
+    feed::{board::Board, unread::Unread},
 };
 
 /// How long after its last stroke or pointer a client counts as drawing.
@@ -70,7 +70,7 @@ pub(super) struct Scene {
     /// When the newest of its changes that went to the service arrived.
     changed: Option<Instant>,
     /// The change that is being saved. After an unknown outcome it stays until the next one.
-    saving: Option<Vec<Stamp>>,
+    saving: Option<Vec<ElementVersion>>,
     /// The revision of its newest answered change; until the feed has come there, a board
     /// from here may lack it.
     answered: u64,
@@ -155,15 +155,21 @@ impl Scene {
 
     /// A change of the client arrived at `came`. It counts as drawing if it holds a state of
     /// an element that is neither stored nor was sent to this client.
-    pub(super) fn change_came(&mut self, came: Instant, stamps: &[Option<Stamp>], board: &Board) {
-        let is_new = |stamp: &Stamp| !board.stores(stamp) && !board.held(stamp, &self.revisions);
+    pub(super) fn change_came(
+        &mut self,
+        came: Instant,
+        stamps: &[Option<ElementVersion>],
+        board: &Board,
+    ) {
+        let is_new =
+            |stamp: &ElementVersion| !board.stores(stamp) && !board.held(stamp, &self.revisions);
         if stamps.iter().flatten().any(is_new) {
             self.drew = self.drew.max(Some(came));
         }
     }
 
     /// A change that arrived at `came` goes to the service.
-    pub(super) fn saving_begins(&mut self, came: Instant, stamps: Vec<Stamp>) {
+    pub(super) fn saving_begins(&mut self, came: Instant, stamps: Vec<ElementVersion>) {
         self.changed = self.changed.max(Some(came));
         self.saving = Some(stamps);
         let crossed = |replaced: Instant| came < replaced + CROSSING;
@@ -175,7 +181,7 @@ impl Scene {
 
     /// The change that was being saved has been answered: `event_at` is the revision of its
     /// event, if it has one, and `at` the feed's. Returns what the change held.
-    pub(super) fn saving_ended(&mut self, event_at: Option<u64>, at: u64) -> Vec<Stamp> {
+    pub(super) fn saving_ended(&mut self, event_at: Option<u64>, at: u64) -> Vec<ElementVersion> {
         let held = self.saving.take().unwrap_or_default();
         self.answered = self.answered.max(event_at.unwrap_or_default());
         if !self.is_under_way(at) {

@@ -7,8 +7,8 @@ use tokio::time::{Duration, Instant};
 
 use super::{COALESCE, LiveRoom, Member, Now, Output};
 use crate::{
-    feed::{MemberKey, Sync},
-    socket::payload::{self, Step},
+    contract::{self, Step, SyncMode},
+    feed::MemberKey,
 };
 
 /// How long after a reset a change may come in its turn that was answered before: longer
@@ -66,7 +66,7 @@ impl LiveRoom {
                 revision: at.revision,
                 previous,
             };
-            let packet = payload::presence_update(&self.room, &self.participants, step);
+            let packet = contract::presence_update(&self.room, &self.participants, step);
             self.output.push(Output::Emit { to, packet });
         }
     }
@@ -81,7 +81,7 @@ impl LiveRoom {
     pub(super) fn close_chains(&mut self, at: proto::Position) {
         let mut by_told: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
         for (key, member) in &mut self.members {
-            if member.told != at.revision && member.sync == Sync::Delta {
+            if member.told != at.revision && member.sync == SyncMode::Delta {
                 by_told.entry(member.told).or_default().push(*key);
             }
             member.told = at.revision;
@@ -92,7 +92,7 @@ impl LiveRoom {
                 revision: at.revision,
                 previous,
             };
-            let packet = payload::room_position(&self.room, step);
+            let packet = contract::room_position(&self.room, step);
             self.output.push(Output::Emit { to, packet });
         }
     }

@@ -1,10 +1,12 @@
 use proto::{Element, Message, Participant, Position, room_event::Kind};
 
 use super::*;
-use crate::feed::{
-    board::Stamp,
-    live::{boards::NewChange, joining::Joiner},
-    unread::Unread,
+use crate::{
+    contract::ElementVersion,
+    feed::{
+        live::{boards::NewChange, joining::Joiner},
+        unread::Unread,
+    },
 };
 
 const EPOCH: u64 = 1;
@@ -63,7 +65,7 @@ impl Room {
     }
 
     /// A socket that joins with a snapshot of `revision`.
-    fn join(&mut self, key: MemberKey, sync: Sync, revision: u64) -> Unread {
+    fn join(&mut self, key: MemberKey, sync: SyncMode, revision: u64) -> Unread {
         let unread = Unread::default();
         let joiner = Joiner {
             key,
@@ -83,7 +85,7 @@ impl Room {
     }
 
     /// A member that has joined and been shown the room.
-    fn member(&mut self, key: MemberKey, sync: Sync) -> Unread {
+    fn member(&mut self, key: MemberKey, sync: SyncMode) -> Unread {
         let unread = self.join(key, sync, self.last);
         self.live.take_output();
         unread
@@ -102,7 +104,7 @@ impl Room {
         elements: &[(&str, u64)],
     ) -> Vec<bool> {
         let stamp = |(id, version): &(&str, u64)| {
-            Some(Stamp {
+            Some(ElementVersion {
                 id: (*id).to_owned(),
                 version: *version,
                 nonce: 0,
@@ -235,7 +237,7 @@ fn brief(packet: &Packet) -> String {
 #[test]
 fn a_joiner_at_the_rooms_position_is_shown_it_and_then_acknowledged() {
     let mut room = Room::new();
-    room.join(1, Sync::Delta, 10);
+    room.join(1, SyncMode::Delta, 10);
     assert_eq!(
         room.told(),
         [
@@ -252,7 +254,7 @@ fn a_joiner_at_the_rooms_position_is_shown_it_and_then_acknowledged() {
 #[test]
 fn a_joiner_ahead_of_the_feed_waits_for_it() {
     let mut room = Room::new();
-    room.join(1, Sync::Delta, 20);
+    room.join(1, SyncMode::Delta, 20);
     assert!(room.told().is_empty());
     room.says();
     assert_eq!(room.told()[3], "1 ack", "and the message is in the history");
@@ -267,7 +269,7 @@ fn a_joiner_behind_the_feed_is_told_what_came_after_its_snapshot() {
     room.comes("a");
     room.comes("b");
     room.draws(7, "e");
-    room.join(1, Sync::Delta, 10);
+    room.join(1, SyncMode::Delta, 10);
     assert_eq!(
         room.told()[3..],
         [
@@ -283,7 +285,7 @@ fn a_joiner_behind_the_feed_is_told_what_came_after_its_snapshot() {
 fn a_snapshot_too_old_to_be_followed_up_is_refused() {
     let mut room = Room::new();
     room.says();
-    room.join(1, Sync::Delta, 15);
+    room.join(1, SyncMode::Delta, 15);
     assert_eq!(room.told(), ["1 Stale"]);
 }
 
@@ -293,7 +295,7 @@ fn a_snapshot_of_another_epoch_begins_anew() {
     let joiner = Joiner {
         key: 1,
         session_id: String::new(),
-        sync: Sync::Delta,
+        sync: SyncMode::Delta,
         resumes: false,
         unread: Unread::default(),
         snapshot: proto::JoinRoomResponse::default(),
@@ -310,7 +312,7 @@ fn a_snapshot_of_another_epoch_begins_anew() {
 #[test]
 fn a_joiner_who_waits_too_long_has_the_feed_asked_and_is_then_given_up() {
     let mut room = Room::new();
-    room.join(1, Sync::Delta, 20);
+    room.join(1, SyncMode::Delta, 20);
     room.wait(300);
     assert_eq!(room.told(), ["watch Some(10) Gap"]);
     room.wait(1_200);
@@ -321,11 +323,11 @@ fn a_joiner_who_waits_too_long_has_the_feed_asked_and_is_then_given_up() {
 #[test]
 fn a_join_that_is_given_up_does_not_come_about_unless_it_has() {
     let mut room = Room::new();
-    room.join(1, Sync::Delta, 20);
+    room.join(1, SyncMode::Delta, 20);
     room.live.give_up(1);
     room.live.give_up(1);
     assert_eq!(room.told(), ["1 Late"]);
-    room.member(2, Sync::Delta);
+    room.member(2, SyncMode::Delta);
     room.live.give_up(2);
     room.says();
     assert_eq!(room.told(), ["2 chat:message 20<10"]);
@@ -334,8 +336,8 @@ fn a_join_that_is_given_up_does_not_come_about_unless_it_has() {
 #[test]
 fn a_delta_socket_has_its_own_drawing_told_as_a_step() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
-    room.member(2, Sync::Delta);
+    room.member(1, SyncMode::Delta);
+    room.member(2, SyncMode::Delta);
     room.draws(1, "e");
     assert_eq!(
         room.told(),
@@ -346,8 +348,8 @@ fn a_delta_socket_has_its_own_drawing_told_as_a_step() {
 #[test]
 fn a_full_socket_is_told_the_whole_board_but_not_its_own_change() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Full);
+    room.member(2, SyncMode::Full);
     room.draws(1, "a");
     assert_eq!(room.told(), ["2 whiteboard-update 20<10 [a]"]);
     room.wait(1_000);
@@ -363,8 +365,8 @@ fn sent(key: MemberKey, step: &str, elements: &str) -> Vec<String> {
 #[test]
 fn a_member_that_draws_is_sent_no_board_and_one_after_it_has_stopped() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Full);
+    room.member(2, SyncMode::Full);
     room.strokes(1, "a", 1);
     assert_eq!(room.told(), sent(2, "20<10", "a"));
     room.wait(400);
@@ -389,8 +391,8 @@ fn a_member_that_draws_is_sent_no_board_and_one_after_it_has_stopped() {
 #[test]
 fn a_member_that_echoes_each_board_with_its_whole_scene_is_sent_no_more_boards() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Full);
+    room.member(2, SyncMode::Full);
     room.strokes(1, "a", 1);
     room.told();
     assert_eq!(room.change_comes(2, &[("a", 1)]), [false]);
@@ -419,7 +421,7 @@ fn a_member_that_echoes_each_board_with_its_whole_scene_is_sent_no_more_boards()
 #[test]
 fn an_echo_is_no_drawing_even_if_the_board_has_moved_on() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     room.wait(100);
     room.stored(7, "a", 2);
@@ -439,8 +441,8 @@ fn an_echo_is_no_drawing_even_if_the_board_has_moved_on() {
 #[test]
 fn a_state_that_another_member_was_sent_is_a_stroke_of_its_author() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Full);
+    room.member(2, SyncMode::Full);
     room.strokes(1, "a", 1);
     room.strokes(1, "a", 2);
     room.wait(1_000);
@@ -455,7 +457,7 @@ fn a_state_that_another_member_was_sent_is_a_stroke_of_its_author() {
 #[test]
 fn a_pointer_holds_the_board_as_a_stroke_does() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.live.pointed(room.now, 1);
     room.wait(200);
     room.stored(7, "a", 1);
@@ -469,7 +471,7 @@ fn a_pointer_holds_the_board_as_a_stroke_does() {
 #[test]
 fn a_member_that_never_stops_drawing_is_sent_the_board_after_30_s() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.live.pointed(room.now, 1);
     room.stored(7, "a", 1);
     for boards in 1..=2 {
@@ -488,7 +490,7 @@ fn a_member_that_never_stops_drawing_is_sent_the_board_after_30_s() {
 #[test]
 fn an_event_that_nobody_has_looked_at_holds_the_board() {
     let mut room = Room::new();
-    let unread = room.member(1, Sync::Full);
+    let unread = room.member(1, SyncMode::Full);
     let event = unread.count(room.now.instant);
     room.stored(7, "a", 1);
     room.wait(1_000);
@@ -502,7 +504,7 @@ fn an_event_that_nobody_has_looked_at_holds_the_board() {
 #[test]
 fn a_change_within_a_second_of_a_board_is_answered_with_one_more_and_that_opens_no_second() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     room.told();
     room.wait(999);
@@ -520,7 +522,7 @@ fn a_change_within_a_second_of_a_board_is_answered_with_one_more_and_that_opens_
 #[test]
 fn a_change_more_than_a_second_after_a_board_is_answered_with_none() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     room.told();
     room.wait(1_000);
@@ -532,7 +534,7 @@ fn a_change_more_than_a_second_after_a_board_is_answered_with_none() {
 #[test]
 fn a_change_that_waited_in_the_queue_crossed_the_board_that_was_sent_meanwhile() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     let came = room.now.instant;
     room.wait(1);
     room.stored(7, "a", 1);
@@ -548,7 +550,7 @@ fn a_member_that_drew_before_it_was_shown_the_board_is_sent_it_once_more() {
     let mut room = Room::new();
     let came = room.now.instant;
     room.wait(1);
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.wait(1);
     room.change_came_at(1, came, &[("a", 1)]);
     room.stored(1, "a", 1);
@@ -560,7 +562,7 @@ fn a_member_that_drew_before_it_was_shown_the_board_is_sent_it_once_more() {
 #[test]
 fn a_board_that_lacks_a_change_under_way_is_followed_by_one_that_holds_it() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.change_comes(1, &[("b", 1)]);
     room.stored(7, "a", 1);
     room.wait(599);
@@ -578,7 +580,7 @@ fn a_board_that_lacks_a_change_under_way_is_followed_by_one_that_holds_it() {
 #[test]
 fn a_change_with_an_unknown_outcome_is_shown_when_it_comes_after_all() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.change_comes(1, &[("b", 1)]);
     room.stored(7, "a", 1);
     room.wait(5_000);
@@ -591,7 +593,7 @@ fn a_change_with_an_unknown_outcome_is_shown_when_it_comes_after_all() {
 #[test]
 fn a_change_that_was_refused_leaves_nothing_to_show() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     room.told();
     room.change_comes(1, &[("b", 1)]);
@@ -603,7 +605,7 @@ fn a_change_that_was_refused_leaves_nothing_to_show() {
 #[test]
 fn a_member_whose_change_lost_is_sent_the_board_after_it_has_stopped_drawing() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 5);
     room.wait(5_000);
     room.told();
@@ -622,7 +624,7 @@ fn a_member_whose_change_lost_is_sent_the_board_after_it_has_stopped_drawing() {
 #[test]
 fn an_empty_scene_is_answered_with_the_board_once_a_second_if_that_holds_anything() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     assert!(room.change_comes(1, &[]).is_empty());
     assert!(room.told().is_empty());
     room.stored(7, "a", 1);
@@ -642,7 +644,7 @@ fn an_empty_scene_is_answered_with_the_board_once_a_second_if_that_holds_anythin
 #[test]
 fn an_element_goes_to_the_service_unless_the_board_holds_it() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     room.stored(7, "b", 1);
     let scene = [("a", 1), ("b", 2), ("c", 1)];
@@ -657,7 +659,7 @@ fn an_element_goes_to_the_service_unless_the_board_holds_it() {
     let change = NewChange {
         unread: Unread::default().count(room.now.instant),
         stamps: vec![
-            Some(Stamp {
+            Some(ElementVersion {
                 id: "a".to_owned(),
                 version: 1,
                 nonce: 0,
@@ -670,7 +672,7 @@ fn an_element_goes_to_the_service_unless_the_board_holds_it() {
     assert_eq!(new, [true, true], "it is refused whole");
     let change = NewChange {
         unread: Unread::default().count(room.now.instant),
-        stamps: vec![Some(Stamp {
+        stamps: vec![Some(ElementVersion {
             id: "a".to_owned(),
             version: 1,
             nonce: 0,
@@ -684,7 +686,7 @@ fn an_element_goes_to_the_service_unless_the_board_holds_it() {
 #[test]
 fn a_tombstone_that_is_older_than_the_board_goes_to_the_service_once() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     assert_eq!(room.change_comes(1, &[("gone", 4)]), [true]);
     room.answered(1, false, None);
     assert_eq!(room.change_comes(1, &[("gone", 4)]), [false]);
@@ -693,7 +695,7 @@ fn a_tombstone_that_is_older_than_the_board_goes_to_the_service_once() {
 #[test]
 fn a_small_board_is_sent_at_once_and_60_times_a_second() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     let mut boards = 0;
     for version in 1..=2_000 {
         room.stored(7, "a", version);
@@ -746,7 +748,7 @@ fn boards_of(room: &mut Room, bytes: usize, seconds: u64) -> Vec<MemberKey> {
 fn one_socket_is_sent_4_mib_of_boards_a_second() {
     for bytes in [100 << 10, 1 << 20, 3 << 20, 8 << 20] {
         let mut room = Room::new();
-        room.member(1, Sync::Full);
+        room.member(1, SyncMode::Full);
         let boards = boards_of(&mut room, bytes, 4).len();
         let fit = 4 * (4 << 20) / bytes;
         // The first is sent at the very beginning.
@@ -759,7 +761,7 @@ fn one_socket_is_sent_4_mib_of_boards_a_second() {
 fn the_full_members_of_a_room_are_sent_32_mib_a_second_together_and_in_turn() {
     let mut room = Room::new();
     for key in 1..=40 {
-        room.member(key, Sync::Full);
+        room.member(key, SyncMode::Full);
     }
     let boards = boards_of(&mut room, 1 << 20, 4);
     assert!((100..=128).contains(&boards.len()), "{}", boards.len());
@@ -772,9 +774,9 @@ fn the_full_members_of_a_room_are_sent_32_mib_a_second_together_and_in_turn() {
 #[test]
 fn a_member_that_joins_again_goes_on_drawing() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.change_comes(1, &[("b", 1)]);
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.stored(7, "a", 1);
     assert!(room.told().is_empty());
     room.stored(1, "b", 1);
@@ -786,7 +788,7 @@ fn a_member_that_joins_again_goes_on_drawing() {
 #[test]
 fn presence_is_told_at_once_then_held_and_told_before_anything_else() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     room.comes("a");
     assert_eq!(room.told(), ["1 presence:update 20<10"]);
     room.comes("b");
@@ -805,13 +807,13 @@ fn presence_is_told_at_once_then_held_and_told_before_anything_else() {
 #[test]
 fn who_joins_while_presence_is_held_has_a_chain_of_their_own() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     room.comes("a");
     room.comes("b");
     room.told();
-    room.member(2, Sync::Delta);
+    room.member(2, SyncMode::Delta);
     room.comes("c");
-    room.member(3, Sync::Delta);
+    room.member(3, SyncMode::Delta);
     room.wait(100);
     assert_eq!(
         room.told(),
@@ -823,7 +825,7 @@ fn who_joins_while_presence_is_held_has_a_chain_of_their_own() {
 fn a_gap_or_an_old_event_has_the_room_watched_again_from_its_position() {
     for (previous, revision) in [(15, 30), (10, 10), (0, 5), (20, 30)] {
         let mut room = Room::new();
-        room.member(1, Sync::Delta);
+        room.member(1, SyncMode::Delta);
         let kind = Kind::MessageSaved(proto::MessageSaved {
             message: Some(Message::default()),
         });
@@ -839,8 +841,8 @@ fn a_gap_or_an_old_event_has_the_room_watched_again_from_its_position() {
 #[test]
 fn what_was_missed_is_one_unbroken_chain() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Delta);
+    room.member(2, SyncMode::Full);
     room.live.on_lost();
     assert_eq!(room.told(), ["watch Some(10) Unavailable"]);
     let missed = proto::CaughtUp {
@@ -877,8 +879,8 @@ fn what_was_missed_is_one_unbroken_chain() {
 #[test]
 fn members_that_came_while_events_were_lost_move_every_chain() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Delta);
+    room.member(2, SyncMode::Full);
     room.live.on_lost();
     let missed = proto::CaughtUp {
         participants: vec![user("a")],
@@ -905,7 +907,7 @@ fn members_that_came_while_events_were_lost_move_every_chain() {
 #[test]
 fn a_catch_up_that_missed_nothing_tells_nothing() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     room.live.on_lost();
     room.live.on_caught_up(room.now, caught_up(10));
     assert_eq!(room.told(), ["watch Some(10) Unavailable", "live"]);
@@ -914,8 +916,8 @@ fn a_catch_up_that_missed_nothing_tells_nothing() {
 #[test]
 fn a_reset_replaces_everything_and_moves_every_chain() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Delta);
+    room.member(2, SyncMode::Full);
     let everything = proto::CaughtUp {
         reset: true,
         elements: vec![element("e", 4)],
@@ -948,7 +950,7 @@ fn a_reset_replaces_everything_and_moves_every_chain() {
 #[test]
 fn a_reset_cuts_no_stroke_of_a_full_member() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.live.pointed(room.now, 1);
     let everything = proto::CaughtUp {
         reset: true,
@@ -965,7 +967,7 @@ fn a_reset_cuts_no_stroke_of_a_full_member() {
 fn a_full_member_is_shown_as_many_messages_after_a_reset_as_a_joiner() {
     for (history_limit, shown) in [(3, 3), (80, 80), (0, 50)] {
         let mut room = Room::new();
-        room.member(1, Sync::Full);
+        room.member(1, SyncMode::Full);
         let everything = proto::CaughtUp {
             reset: true,
             messages: (1..=100).map(saved).collect(),
@@ -992,7 +994,7 @@ fn saved(revision: u64) -> Message {
 #[test]
 fn a_change_that_was_answered_before_a_reset_and_comes_after_it_is_shown_to_its_author() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     let everything = proto::CaughtUp {
         reset: true,
         ..caught_up(10)
@@ -1009,7 +1011,7 @@ fn a_change_that_was_answered_before_a_reset_and_comes_after_it_is_shown_to_its_
 #[test]
 fn another_epoch_ends_the_room_and_moves_nobody() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     let position = Some(Position {
         epoch: 2,
         revision: 99,
@@ -1043,7 +1045,7 @@ fn a_room_that_vanishes_after_its_time_has_expired() {
             ..caught_up(10)
         },
     );
-    room.member(1, Sync::Delta);
+    room.member(1, SyncMode::Delta);
     let reason = proto::CloseReason::NotFound.into();
     room.live.on_closed(
         room.now,
@@ -1084,8 +1086,8 @@ fn a_room_that_was_never_there_ends_without_a_word() {
 #[test]
 fn a_signal_reaches_everybody_but_its_sender() {
     let mut room = Room::new();
-    room.member(1, Sync::Delta);
-    room.member(2, Sync::Full);
+    room.member(1, SyncMode::Delta);
+    room.member(2, SyncMode::Full);
     let signal = proto::Signal {
         kind: "typing".to_owned(),
         ..Default::default()
@@ -1102,7 +1104,7 @@ fn a_signal_reaches_everybody_but_its_sender() {
 #[test]
 fn who_left_hears_nothing_more() {
     let mut room = Room::new();
-    room.member(1, Sync::Full);
+    room.member(1, SyncMode::Full);
     room.live.leave(1);
     room.says();
     room.draws(7, "e");

@@ -20,6 +20,23 @@ pub(crate) use inbound::{
 pub(crate) use outbound::*;
 pub(crate) use shape::{Elements, Message, Room, Step, timestamp_ms};
 
+/// What a client is sent of its room's board; `sync` of its join says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncMode {
+    /// The whole living board each time.
+    Full,
+    /// Only what changed, with every step of the room's position.
+    Delta,
+}
+
+/// One state of an element: the same id, version and nonce mean the same content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ElementVersion {
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    pub(crate) nonce: u64,
+}
+
 /// An event that a browser sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientEvent {

@@ -5,12 +5,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    ClientEvent,
+    ClientEvent, ElementVersion, SyncMode,
     json::{Fields, check_depth, only_argument},
 };
 use crate::{
     error::Error,
-    feed::{Stamp, Sync},
     values::{self, RoomCode},
 };
 
@@ -89,7 +88,7 @@ pub(crate) struct Join {
     pub(crate) room: RoomCode,
     pub(crate) user_id: String,
     pub(crate) username: String,
-    pub(crate) sync: Sync,
+    pub(crate) sync: SyncMode,
     pub(crate) after: Option<proto::Position>,
 }
 
@@ -101,8 +100,8 @@ impl Join {
         let user_id = values::user_id("userId", fields.string("userId")?)?;
         let username = values::username("username", fields.string("username")?)?;
         let sync = match fields.optional_string("sync")?.as_deref() {
-            None => Sync::Full,
-            Some("delta") => Sync::Delta,
+            None => SyncMode::Full,
+            Some("delta") => SyncMode::Delta,
             Some(_) => {
                 return Err(Error::invalid(
                     "sync",
@@ -195,7 +194,7 @@ impl WhiteboardChange {
 
 impl WhiteboardChange {
     /// Of each element its state, where that can be read.
-    pub(crate) fn stamps(&self) -> Vec<Option<Stamp>> {
+    pub(crate) fn stamps(&self) -> Vec<Option<ElementVersion>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Header {
@@ -205,7 +204,7 @@ impl WhiteboardChange {
         }
         let stamp = |element: &proto::Element| {
             let header: Header = serde_json::from_str(&element.json).ok()?;
-            Some(Stamp {
+            Some(ElementVersion {
                 id: header.id,
                 version: header.version,
                 nonce: header.version_nonce,
@@ -345,7 +344,7 @@ mod tests {
             r#"["join",{"roomId":"123456","userId":"u","username":"n","sync":"delta","after":{"epoch":1,"revision":2}}]"#,
         )
         .unwrap();
-        assert_eq!(join.sync, Sync::Delta);
+        assert_eq!(join.sync, SyncMode::Delta);
         assert_eq!(
             join.after,
             Some(proto::Position {

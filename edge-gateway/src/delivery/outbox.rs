@@ -13,31 +13,32 @@ use tracing::{debug, info};
 
 use super::{
     meter::Meter,
-    pace::{Line, Pace},
-    payload::{Ack, Packet, ServerEvent},
+    pace::{Pace, SendQueue},
 };
+use crate::contract::{Ack, Packet, ServerEvent};
 
-/// A socket as somebody to tell things to. Telling never waits: a socket that cannot keep up
-/// is cut, and comes back with its position.
+/// Sends packets to one socket, and never waits. A socket that cannot keep up is cut; its
+/// client reconnects and resumes from its position.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     socket: SocketRef,
-    way: Arc<Way>,
+    state: Arc<OutboxState>,
 }
 
-/// What a socket's outboxes share. It does not know the socket, which holds it.
+/// What all outboxes of a socket share. It does not hold the socket, because the socket
+/// holds it.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct OutboxState {
     meter: Arc<Meter>,
-    line: Line<Outgoing>,
+    queue: SendQueue<Outgoing>,
     pace: Arc<Pace<Outbox>>,
 }
 
-impl Way {
+impl OutboxState {
     pub(crate) fn new(meter: Arc<Meter>, pace: Arc<Pace<Outbox>>) -> Self {
         Self {
             meter,
-            line: Line::default(),
+            queue: SendQueue::default(),
             pace,
         }
     }
@@ -65,29 +66,29 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(socket: SocketRef, way: Arc<Way>) -> Self {
-        Self { socket, way }
+    pub(crate) fn new(socket: SocketRef, state: Arc<OutboxState>) -> Self {
+        Self { socket, state }
     }
 
     /// Queues a packet.
     pub(crate) fn tell(&self, packet: &Packet) {
-        let state = matches!(
+        let is_state = matches!(
             packet.event(),
             ServerEvent::ChatHistory | ServerEvent::WhiteboardState
         );
-        if self.socket.connected() && self.has_room(packet.len(), state) {
+        if self.socket.connected() && self.has_room(packet.len(), is_state) {
             self.put(Outgoing::Event(packet.clone()));
         }
     }
 
     /// Writes what waits for more to go with it.
     pub(crate) fn flush(&self) {
-        self.way.line.flush(|outgoing| self.write(outgoing));
+        self.state.queue.flush(|outgoing| self.write(outgoing));
     }
 
     fn put(&self, outgoing: Outgoing) {
-        if self.way.line.put(outgoing) {
-            self.way.pace.flush_soon(self.clone());
+        if self.state.queue.put(outgoing) {
+            self.state.pace.flush_soon(self.clone());
         }
     }
 
@@ -104,8 +105,8 @@ impl Outbox {
         });
     }
 
-    fn has_room(&self, bytes: usize, state: bool) -> bool {
-        let fits = !self.way.meter.is_cut() && self.way.meter.add(bytes, state);
+    fn has_room(&self, bytes: usize, is_state: bool) -> bool {
+        let fits = !self.state.meter.is_cut() && self.state.meter.add(bytes, is_state);
         if !fits {
             self.cut("too many bytes wait for it");
         }
@@ -123,7 +124,7 @@ impl Outbox {
     }
 
     fn cut(&self, why: &str) {
-        if self.way.meter.cut() {
+        if self.state.meter.cut() {
             info!(session.id = %self.socket.id, why, "socket cut");
         }
     }

@@ -19,11 +19,11 @@ const ROUNDS: usize = 2;
 
 /// What waits to be written to one socket. Whoever puts something in has counted its bytes.
 #[derive(Debug)]
-pub(super) struct Line<T> {
+pub(super) struct SendQueue<T> {
     held: Mutex<Vec<T>>,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for SendQueue<T> {
     fn default() -> Self {
         Self {
             held: Mutex::default(),
@@ -31,7 +31,7 @@ impl<T> Default for Line<T> {
     }
 }
 
-impl<T> Line<T> {
+impl<T> SendQueue<T> {
     /// Puts an item behind the others; `true` if it is the first, so that somebody has to
     /// flush the line.
     pub(super) fn put(&self, item: T) -> bool {
@@ -76,7 +76,7 @@ impl<L> Pace<L> {
     }
 
     /// Flushes lines, for ever.
-    pub(super) async fn keep(&self, flush: impl Fn(L)) {
+    pub(crate) async fn keep(&self, flush: impl Fn(L)) {
         loop {
             self.some.notified().await;
             for _ in 0..ROUNDS {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_line_keeps_its_order_and_is_flushed_once_for_all_that_wait() {
-        let line = Line::default();
+        let line = SendQueue::default();
         assert_eq!([1, 2, 3].map(|item| line.put(item)), [true, false, false]);
         let mut written = Vec::new();
         line.flush(|item| written.push(item));
