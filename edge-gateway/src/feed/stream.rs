@@ -90,7 +90,7 @@ impl Streams {
             id,
             frames,
             commands,
-            _watched: endpoint.is_watched(),
+            _watched: endpoint.begin_watch(),
         })
     }
 }

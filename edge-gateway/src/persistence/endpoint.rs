@@ -266,12 +266,12 @@ impl Endpoint {
     }
 
     /// Counts a call that is under way, until what is returned is dropped.
-    pub(super) fn is_called(&self) -> Counted {
+    pub(super) fn begin_call(&self) -> Counted {
         Counted::new(self, |known| &known.calls)
     }
 
     /// Counts a room that is watched there, until what is returned is dropped.
-    pub(crate) fn is_watched(&self) -> Counted {
+    pub(crate) fn begin_watch(&self) -> Counted {
         Counted::new(self, |known| &known.watches)
     }
 }
@@ -458,12 +458,12 @@ mod tests {
     #[tokio::test]
     async fn the_least_loaded_of_the_healthy_is_asked_first() {
         let endpoints = two();
-        let busy = [endpoints.all[0].is_called(), endpoints.all[0].is_called()];
-        let one = endpoints.all[1].is_called();
+        let busy = [endpoints.all[0].begin_call(), endpoints.all[0].begin_call()];
+        let one = endpoints.all[1].begin_call();
         for _ in 0..3 {
             assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
         }
-        let _watched = endpoints.all[1].is_watched();
+        let _watched = endpoints.all[1].begin_watch();
         for _ in 0..3 {
             assert_eq!(urls(&endpoints.for_a_watch()), ["http://a:1", "http://b:1"]);
         }
@@ -473,7 +473,7 @@ mod tests {
         }
         drop(one);
         endpoints.all[0].turns_out(Health::Silent);
-        let _busy = endpoints.all[1].is_called();
+        let _busy = endpoints.all[1].begin_call();
         assert_eq!(urls(&endpoints.for_a_call()), ["http://b:1", "http://a:1"]);
     }
 

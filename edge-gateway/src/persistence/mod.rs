@@ -331,7 +331,7 @@ impl Persistence {
         let mut received = 0;
 
         for (sent, endpoint) in (1..).zip(endpoints.iter().cycle()) {
-            let under_way = endpoint.is_called();
+            let under_way = endpoint.begin_call();
             let answer = tokio::select! {
                 answer = send(endpoint.clone(), deadline) => Some(answer),
                 () = self.endpoints.silenced(endpoint) => None,

@@ -1,6 +1,7 @@
 //! The gRPC face: each call is decode, call, encode.
 
 mod convert;
+mod deadline;
 mod health;
 mod pipeline;
 mod readable;

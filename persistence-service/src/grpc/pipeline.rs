@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
-    service::{RoomService, in_time},
+    deadline::in_time,
+    service::RoomService,
     status::{from_error, of_request},
 };
 use crate::{domain::Invalid, rooms::RoomError};

@@ -154,7 +154,7 @@ impl Cluster {
     /// The owner of the room tells this history.
     pub(super) fn tell(&self, code: RoomCode, branch: &Branch, now: u64) {
         if let Some(node) = self.shared.owner(slot_of(&keys::room(code))) {
-            node.history.is(branch, now);
+            node.history.set(branch, now);
         }
     }
 

@@ -529,7 +529,7 @@ async fn connect_to_master(
     let branch = Branch::of(&mut connection)
         .await
         .ok_or_else(|| failure("the server is no master"))?;
-    history.is(&branch, seconds * 1_000_000 + microseconds);
+    history.set(&branch, seconds * 1_000_000 + microseconds);
     Ok((connection, branch))
 }
 

@@ -103,8 +103,8 @@ impl History {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server tells this history now, by its clock in microseconds.
-    pub(super) fn is(&self, branch: &Branch, now: u64) {
+    /// Sets the history that the server has at `now`, by its clock in microseconds.
+    pub(super) fn set(&self, branch: &Branch, now: u64) {
         let mut known = self.known();
         if branch.may_differ_from(&known.branch) {
             tracing::warn!("Redis: a replica took over; readers begin anew");
@@ -151,8 +151,8 @@ mod tests {
         };
         assert!(!again.may_differ_from(&started));
         let history = History::default();
-        history.is(&started, 100);
-        history.is(&again, 200);
+        history.set(&started, 100);
+        history.set(&again, 200);
         assert_eq!(history.trusted(after(50)), after(50));
     }
 
@@ -179,21 +179,21 @@ mod tests {
     #[test]
     fn positions_from_before_a_takeover_are_not_trusted() {
         let history = History::default();
-        history.is(&Branch::parse(STARTED).unwrap(), 100);
+        history.set(&Branch::parse(STARTED).unwrap(), 100);
         let took_over = Branch::parse(TOOK_OVER).unwrap();
-        history.is(&took_over, 200);
+        history.set(&took_over, 200);
         assert_eq!(history.trusted(after(199)), Since::Position(Position::ZERO));
         assert_eq!(history.trusted(after(200)), after(200));
         assert_eq!(history.trusted(Since::Now), Since::Now);
         // The same history, seen once more.
-        history.is(&took_over, 300);
+        history.set(&took_over, 300);
         assert_eq!(history.trusted(after(200)), after(200));
     }
 
     #[test]
     fn whoever_comes_after_a_takeover_trusts_nothing_from_before_he_came() {
         let history = History::default();
-        history.is(&Branch::parse(TOOK_OVER).unwrap(), 300);
+        history.set(&Branch::parse(TOOK_OVER).unwrap(), 300);
         assert_eq!(history.trusted(after(299)), Since::Position(Position::ZERO));
     }
 }

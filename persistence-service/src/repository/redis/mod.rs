@@ -110,7 +110,7 @@ impl Servers {
     /// The server that keeps this room tells this history.
     fn tell(&self, code: RoomCode, branch: &Branch, now: u64) {
         match self {
-            Self::One(_, _, history) => history.is(branch, now),
+            Self::One(_, _, history) => history.set(branch, now),
             Self::Cluster(cluster) => cluster.tell(code, branch, now),
         }
     }
