@@ -56,6 +56,6 @@ node_tests "black-box tests" "${TEST_CONCURRENCY:-3}" 180 'e2e/*.test.mjs'
 ROOMKEEPER_STORE=embedded node_tests "black-box tests, embedded store" "${TEST_CONCURRENCY:-3}" 180 \
     "$(printf 'e2e/%s.test.mjs ' main_job http grpc refusals whiteboard presence resume races expiry before_join restarts)"
 node_tests "fault suite" "${FAULT_CONCURRENCY:-3}" 600 'faults/*.test.mjs'
-node_tests "browser tests" "${BROWSER_CONCURRENCY:-2}" 180 'browser/*.test.mjs'
+node_tests "browser tests" "${BROWSER_CONCURRENCY:-2}" 300 'browser/*.test.mjs'
 
 total
