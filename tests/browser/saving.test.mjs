@@ -77,7 +77,10 @@ test("what XML cannot hold does not break an SVG", async () => {
 });
 
 test("a saved drawing holds what is stored, though two elements share an index", async () => {
-  const elements = [element({ index: "a1" }), element({ index: "a1" }), element({ index: "a2" })];
+  // Elements of one index are in the order of their ids.
+  const elements = [
+    element({ id: "a", index: "a1" }), element({ id: "b", index: "a1" }), element({ id: "c", index: "a2" }),
+  ];
   const ann = await opened(await roomWith(...elements), 3);
   assert.deepEqual(await ann.scene(), elements);
 });
