@@ -16,7 +16,7 @@ let seed = 0;
 function element(more) {
   seed += 1;
   return {
-    id: `e${seed}`, type: "rectangle", version: 1, versionNonce: seed, seed, index: `a${seed.toString(36)}`,
+    id: `e${seed}`, type: "rectangle", version: 1, versionNonce: seed, seed, index: `a0${seed.toString(36).padStart(2, "0")}V`,
     x: 300, y: 200, width: 100, height: 80, angle: 0, strokeColor: "#1e1e1e", backgroundColor: "#ffc9c9",
     fillStyle: "solid", strokeWidth: 2, strokeStyle: "solid", roughness: 0, opacity: 100, groupIds: [],
     frameId: null, roundness: null, boundElements: [], updated: 1, link: null, locked: false, isDeleted: false,
