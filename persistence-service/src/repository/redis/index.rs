@@ -7,9 +7,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{
     future::join_all,
-    stream::{self, StreamExt as _},
+    stream::{self, StreamExt as _, TryStreamExt as _},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     READS_AT_ONCE, RedisRooms, Servers,
@@ -33,6 +33,10 @@ const LIST_TIME: Duration = Duration::from_millis(1_500);
 
 /// How many parts of an index are worked through at once.
 pub(super) const PARTS_AT_ONCE: usize = 16;
+
+/// How many rooms one sweep takes from the key of versions that did not split the index. The
+/// next sweep takes the others.
+const MOST_MOVED: usize = 10_000;
 
 /// A room as an index has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +76,14 @@ enum Listed {
     Gone,
     Damaged,
     Away,
+}
+
+/// What the sweep found of a room of the index.
+enum Swept {
+    Dead,
+    /// It lives, and its own part lists it by now. It was found in another key.
+    InItsPart,
+    Stays,
 }
 
 impl RedisRooms {
@@ -164,28 +176,71 @@ impl RedisRooms {
 
     async fn sweep_part(&self, key: &'static str) -> Result<usize, RepositoryError> {
         let mut part = Part::of(key, None);
-        let mut removed = 0;
+        let (mut removed, mut moved) = (0, Vec::new());
         loop {
             self.read_on(&mut part, INDEX_PAGE, None).await?;
             let entries: Vec<Entry> = part.entries.drain(..).collect();
-            let mut dead = stream::iter(entries)
-                .map(|entry| async move {
-                    // One room that is damaged or away does not keep the others.
-                    let is_dead = matches!(self.position(entry.code).await, Ok(None));
-                    is_dead.then_some(entry)
-                })
+            let mut swept = stream::iter(entries)
+                .map(|entry| async move { (entry, self.sweep_entry(key, entry.code).await) })
                 .buffer_unordered(READS_AT_ONCE);
-            while let Some(dead) = dead.next().await {
-                if let Some(entry) = dead {
-                    self.unlist(key, entry.code, &entry.create_time.to_string())
-                        .await?;
-                    removed += 1;
+            while let Some((entry, swept)) = swept.next().await {
+                match swept {
+                    Swept::Dead => {
+                        self.unlist(key, entry.code, &entry.create_time.to_string())
+                            .await?;
+                        removed += 1;
+                    }
+                    Swept::InItsPart if moved.len() < MOST_MOVED => moved.push(entry),
+                    Swept::InItsPart | Swept::Stays => {}
                 }
             }
             if !part.has_more {
-                return Ok(removed);
+                break;
             }
         }
+        self.take_moved(key, moved).await?;
+        Ok(removed)
+    }
+
+    /// Looks at a room of an index. If it lives and is listed in the key of a version that did
+    /// not split the index, it is listed in its own part as well.
+    async fn sweep_entry(&self, key: &'static str, code: RoomCode) -> Swept {
+        if key == self.key_of(&keys::ACTIVE_ROOMS, code) {
+            // One room that is damaged or away does not keep the others.
+            return match self.position(code).await {
+                Ok(None) => Swept::Dead,
+                Ok(Some(_)) | Err(_) => Swept::Stays,
+            };
+        }
+        match self.room(code).await {
+            Ok(Ok(stats)) => match self.list_as_active(code, stats.room.create_time).await {
+                Ok(()) => Swept::InItsPart,
+                Err(_) => Swept::Stays,
+            },
+            Ok(Err(_)) => Swept::Dead,
+            Err(_) => Swept::Stays,
+        }
+    }
+
+    /// Takes rooms that have come to their own parts from the key that listed them before. A
+    /// list that read those parts earlier may still be about to read this key, so this waits
+    /// until that list has ended.
+    async fn take_moved(
+        &self,
+        key: &'static str,
+        moved: Vec<Entry>,
+    ) -> Result<(), RepositoryError> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        sleep(LIST_TIME).await;
+        stream::iter(moved)
+            .map(Ok)
+            .try_for_each_concurrent(READS_AT_ONCE, |entry| async move {
+                let score = entry.create_time.to_string();
+                self.unlist(key, entry.code, &score).await
+            })
+            .await
     }
 
     /// Lists a room as active, at the time of its creation: an earlier room of its code may
