@@ -29,6 +29,11 @@ use crate::service;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+const LIMITS: HistoryLimits = HistoryLimits {
+    kept: 100,
+    on_join: 50,
+};
+
 /// Within which a write is answered, whatever happens to Redis.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -538,11 +543,7 @@ async fn whichever_master_dies_rooms_of_the_others_are_joined_left_created_and_l
             comes_and_goes(rooms, *code).await;
         }
         is_known_to_be_away(rooms, codes[dead]).await;
-        let limits = HistoryLimits {
-            kept: 100,
-            on_join: 50,
-        };
-        let service = Rooms::new(store.rooms.clone(), limits);
+        let service = Rooms::new(store.rooms.clone(), LIMITS);
         for _ in 0..12 {
             let code = created(&service).await;
             assert_ne!(cluster.master_of(code).await, dead);
@@ -562,11 +563,7 @@ async fn a_request_of_the_callers_own_keeps_its_place_and_waits_for_it() {
     create(rooms, code).await;
     cluster.lose(0);
     is_known_to_be_away(rooms, code).await;
-    let limits = HistoryLimits {
-        kept: 100,
-        on_join: 50,
-    };
-    let service = Rooms::new(store.rooms.clone(), limits);
+    let service = Rooms::new(store.rooms.clone(), LIMITS);
     let mut refused = 0;
     for _ in 0..40 {
         let room = new_room(10);
@@ -583,6 +580,38 @@ async fn a_request_of_the_callers_own_keeps_its_place_and_waits_for_it() {
     }
     // A third of all ids have their place on the dead server.
     assert!((1..40).contains(&refused), "{refused} refused");
+}
+
+#[tokio::test]
+async fn a_request_that_has_a_room_is_given_no_other_id_while_the_rooms_server_is_away() {
+    let mut cluster = RedisCluster::start(false).await;
+    let store = Opened::at(&cluster.url(), DAY).await;
+    let rooms = &*store.rooms;
+    for code in cluster.one_code_each().await {
+        create(rooms, code).await;
+    }
+    let service = Rooms::new(store.rooms.clone(), LIMITS);
+    let (request, code) = loop {
+        let request = new_room(10);
+        let claim = format!("create:{{{}}}", request.request_id.id);
+        let code = service.create(request.clone()).await.unwrap().code;
+        if cluster.master_of(code).await == 0 && master_of_key(&cluster, &claim).await != 0 {
+            break (request, code);
+        }
+    };
+    cluster.lose(0);
+    // The first try may find the outage, and then its outcome is unknown.
+    let again = service.create(request.clone()).await;
+    assert!(matches!(again, Err(RoomError::Repository(_))), "{again:?}");
+    is_known_to_be_away(rooms, code).await;
+    let again = service.create(request).await;
+    assert!(
+        matches!(
+            again,
+            Err(RoomError::Repository(RepositoryError::Unavailable(_)))
+        ),
+        "{again:?}"
+    );
 }
 
 /// The range in which the slots of the first master end, and the tag of its indexes.

@@ -29,8 +29,9 @@ pub enum RoomError {
     /// No free code was found.
     #[error("no free room code was found")]
     NoFreeCode,
-    /// The part of the store where this request has its place is away; nothing was stored. A
-    /// request under the other id has its place in a part that is there.
+    /// The part of the store where this request, or the code that it has just claimed, has its
+    /// place is away; no room was created. A request under the other id has its place in a part
+    /// that is there.
     #[error("{error}")]
     NotCreated {
         /// What the store said.

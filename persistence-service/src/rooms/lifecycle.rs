@@ -53,20 +53,9 @@ impl Rooms {
     /// Creates a room under a code that no living room has.
     ///
     /// A request keeps its place in the store, or two rooms could be made of it. So one
-    /// whose place is away is refused, with an id that would do.
+    /// whose place is away is refused, with an id that would do. No such id is named once an
+    /// earlier try is known to have claimed a code: that try may have created the room.
     pub async fn create(&self, room: NewRoom) -> Result<Room, RoomError> {
-        match self.create_in_place(room).await {
-            Err(RoomError::Repository(error @ RepositoryError::Unavailable(_))) => {
-                Err(match self.repository.usable_id() {
-                    Some(usable_id) => RoomError::NotCreated { error, usable_id },
-                    None => error.into(),
-                })
-            }
-            answer => answer,
-        }
-    }
-
-    async fn create_in_place(&self, room: NewRoom) -> Result<Room, RoomError> {
         let seats = room.max_participants.number().to_string();
         let request = Request::new(
             room.request_id,
@@ -76,17 +65,40 @@ impl Rooms {
         );
         let mut taken = None;
         for _ in 0..CODE_ATTEMPTS {
-            let mut code = self.candidate();
-            // Nobody can repeat a request whose id only this call knows.
-            if !request.id.transient {
-                code = self.repository.claim_code(&request, code, taken).await?;
-            }
-            if let Some(room) = self.repository.create_room(code, &room, &request).await?? {
+            let candidate = self.candidate();
+            let code = if request.id.transient {
+                // Nobody can repeat a request whose id only this call knows.
+                candidate
+            } else {
+                let claimed = self.repository.claim_code(&request, candidate, taken).await;
+                claimed.map_err(|error| self.not_created(error))?
+            };
+            let created = self.repository.create_room(code, &room, &request).await;
+            let created = created.map_err(|error| {
+                // Only this call has claimed this code, so no other try has a room.
+                if code == candidate {
+                    self.not_created(error)
+                } else {
+                    error.into()
+                }
+            })?;
+            if let Some(room) = created? {
                 return Ok(room);
             }
             taken = Some(code);
         }
         Err(RoomError::NoFreeCode)
+    }
+
+    /// How a creation fails that has stored no room. If the store is unavailable, the error
+    /// names an id that would be served, where there is one.
+    fn not_created(&self, error: RepositoryError) -> RoomError {
+        if let RepositoryError::Unavailable(_) = error
+            && let Some(usable_id) = self.repository.usable_id()
+        {
+            return RoomError::NotCreated { error, usable_id };
+        }
+        error.into()
     }
 
     /// A code whose part of the store is there, unless none is found.
