@@ -639,14 +639,25 @@ async fn a_room_whose_index_is_on_a_dead_server_is_noted_there_when_that_is_back
     create(rooms, code).await;
     let join = join(code, "ann", "s");
     rooms.join(&join).await.unwrap().unwrap();
-    assert!(listed(rooms).await.1, "the list says that it is incomplete");
+    let (found, incomplete) = listed(rooms).await;
+    assert!(incomplete && found.contains(&code), "{found:?}");
 
     cluster.find_again(index_master).await;
+    let complete = async {
+        loop {
+            let (found, incomplete) = listed(rooms).await;
+            assert!(found.contains(&code));
+            if !incomplete {
+                break;
+            }
+        }
+    };
+    soon("a complete list", complete).await;
     let noted = async {
         let (mut session, mut listed): (Option<f64>, Option<f64>) = (None, None);
         while session.is_none() || listed.is_none() {
+            // Every three seconds the service does this.
             rooms.expire_sessions().await.unwrap();
-            rooms.sweep().await.unwrap();
             session = cluster
                 .run(index_master, &["ZSCORE", &due, &format!("{code}:s")])
                 .await;
@@ -812,6 +823,39 @@ async fn a_clusters_rooms_are_listed_once_each_newest_first_page_by_page() {
     let codes: Vec<RoomCode> = found.iter().map(|room| room.code).collect();
     assert_eq!(codes.len(), made.len());
     assert_eq!(codes.into_iter().collect::<BTreeSet<_>>(), made);
+}
+
+#[tokio::test]
+async fn all_rooms_of_living_servers_are_listed_page_by_page_while_another_is_silent() {
+    let cluster = RedisCluster::start(false).await;
+    let store = Opened::at(&cluster.url(), DAY).await;
+    let rooms = &*store.rooms;
+    let mut living = BTreeSet::new();
+    for number in RoomCode::FIRST..RoomCode::FIRST + 200 {
+        let code = RoomCode::from_number(number).unwrap();
+        create(rooms, code).await;
+        if cluster.master_of(code).await != 0 {
+            living.insert(code);
+        }
+    }
+    cluster.freeze(0);
+    let (mut found, mut incomplete, mut cursor) = (BTreeSet::new(), false, None);
+    loop {
+        let begun = Instant::now();
+        let page = rooms.rooms(cursor, 1_000).await.unwrap();
+        assert!(begun.elapsed() < ANSWER, "{:?}", begun.elapsed());
+        let codes = page.rooms.into_iter().map(|room| room.code);
+        found.extend(codes);
+        incomplete |= page.incomplete;
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    cluster.thaw(0);
+    assert!(incomplete);
+    let missing: Vec<_> = living.difference(&found).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// What a gateway answers to a request over HTTP.

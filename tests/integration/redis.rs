@@ -177,6 +177,32 @@ async fn the_index_is_repaired_by_the_next_join() {
 }
 
 #[tokio::test]
+async fn pages_go_on_behind_a_room_that_is_listed_from_an_older_entry() {
+    let store = Store::start().await;
+    for _ in 0..3 {
+        store.room().await;
+    }
+    let newest = store.rooms.rooms(None, 10).await.unwrap().rooms;
+    let mut order: Vec<RoomCode> = newest.into_iter().map(|room| room.code).collect();
+    // The newest room is listed behind the second one, and the oldest one behind both.
+    order.swap(0, 1);
+    for (score, code) in [("2", order[1]), ("1", order[2])] {
+        let words = ["ZADD", "rooms:active", score, code.as_str()];
+        let _: i64 = store.redis.run(&words).await;
+    }
+    let (mut found, mut cursor) = (Vec::new(), None);
+    while found.len() <= order.len() {
+        let page = store.rooms.rooms(cursor, 1).await.unwrap();
+        found.extend(page.rooms.into_iter().map(|room| room.code));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, order);
+}
+
+#[tokio::test]
 async fn what_stands_in_redis_has_the_documented_shapes() {
     let store = Store::start().await;
     let code = store.room().await;

@@ -261,6 +261,15 @@ impl Cluster {
             .collect()
     }
 
+    /// Which server keeps this key; `None` where that is not known.
+    pub(super) fn place(&self, key: &str) -> Option<String> {
+        self.shared
+            .map()
+            .owners
+            .of(slot_of(key))
+            .map(ToOwned::to_owned)
+    }
+
     /// Whether these two keys are on different servers.
     pub(super) fn is_apart(&self, one: &str, other: &str) -> bool {
         let map = self.shared.map();

@@ -3,7 +3,10 @@
 //! In a cluster it has many parts, each where its rooms are. A list merges them by reading as
 //! much of each as it needs, and says so where one could not be read.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use futures_util::{
     future::join_all,
@@ -30,6 +33,10 @@ const PART_PAGE: usize = 32;
 /// How long a list of a cluster's rooms takes at most: callers wait two seconds, and are to see
 /// the rooms of those servers that answered.
 const LIST_TIME: Duration = Duration::from_millis(1_500);
+
+/// How long a list waits for parts of the index. Half of its time is left for the rooms of the
+/// servers that answered.
+const PART_TIME: Duration = Duration::from_millis(750);
 
 /// How many parts of an index are worked through at once.
 pub(super) const PARTS_AT_ONCE: usize = 16;
@@ -62,12 +69,33 @@ struct Part {
 struct Merged<'a> {
     rooms: &'a RedisRooms,
     parts: Vec<Part>,
+    /// How many of the parts are read from the index. The others have rooms that are owed to it.
+    indexed: usize,
+    owed: BTreeSet<(RoomCode, u64)>,
     after: Option<RoomCursor>,
-    deadline: Instant,
+    pace: Pace,
     last: Option<Entry>,
     /// Why a part could not be read.
     failure: Option<RepositoryError>,
     failed: usize,
+}
+
+/// How long a list of a cluster's rooms may take, and what it knows of the servers.
+struct Pace {
+    deadline: Instant,
+    /// Servers that did not answer in time. This list asks them nothing more.
+    silent: BTreeSet<String>,
+    /// The time of the list has passed, and some entries are left.
+    late: bool,
+}
+
+/// What came of a read of a list.
+enum Read<T> {
+    Answered(Result<T, RepositoryError>),
+    /// No answer came until this instant from this server.
+    TimedOut(Instant, Option<String>),
+    /// Its server is known to be silent.
+    Silent,
 }
 
 /// What became of a room of the index.
@@ -76,6 +104,8 @@ enum Listed {
     Gone,
     Damaged,
     Away,
+    /// This server, if it is known, did not answer before the list's time had passed.
+    TimedOut(Option<String>),
 }
 
 /// What the sweep found of a room of the index.
@@ -108,43 +138,50 @@ impl RedisRooms {
         after: Option<RoomCursor>,
         limit: usize,
     ) -> Result<RoomList, RepositoryError> {
-        let deadline = Instant::now() + LIST_TIME;
-        let mut merged = Merged::of(self, after, deadline);
+        let mut merged = Merged::of(self, after);
         let (mut rooms, mut gone, mut next) = (Vec::new(), Vec::new(), None);
+        // The entry of the last room in the list, and the last entry that is decided.
+        let (mut last_listed, mut decided) = (None, None);
         let mut away = false;
         'list: loop {
             let entries = merged.take(READS_AT_ONCE).await?;
             if entries.is_empty() {
                 break;
             }
-            let looked_at = entries
-                .iter()
-                .map(|(_, entry)| self.listed(entry, deadline));
+            let pace = &merged.pace;
+            let looked_at = entries.iter().map(|(_, entry)| self.listed(entry, pace));
             let looked_at = join_all(looked_at).await;
             for ((key, entry), listed) in entries.into_iter().zip(looked_at) {
                 match listed? {
-                    // A version that did not split the index noted an earlier room of this code.
-                    Listed::Living(room)
-                        if key != self.key_of(&keys::ACTIVE_ROOMS, entry.code)
-                            && room.create_time != entry.create_time =>
-                    {
+                    Listed::Living(room) if merged.has_newer_entry(key, &entry, &room) => {
                         gone.push((key, entry));
                     }
-                    Listed::Living(room) => rooms.push(room),
+                    Listed::Living(_) if rooms.len() == limit => {
+                        // One more than asked for: there is a next page. It begins after the
+                        // entry, which may be older than the room itself.
+                        next = last_listed;
+                        break 'list;
+                    }
+                    Listed::Living(room) => {
+                        rooms.push(room);
+                        last_listed = Some(entry.cursor());
+                    }
                     Listed::Gone => gone.push((key, entry)),
                     Listed::Damaged => {}
                     Listed::Away => away = true,
+                    Listed::TimedOut(server) => {
+                        if !merged.pace.may_pass(server, decided.is_none()) {
+                            break 'list;
+                        }
+                        away = true;
+                    }
                 }
-                if rooms.len() > limit {
-                    // One more than asked for: there is a next page.
-                    rooms.pop();
-                    next = rooms.last().map(|room: &Room| RoomCursor {
-                        create_time: room.create_time,
-                        code: room.code,
-                    });
-                    break 'list;
-                }
+                decided = Some(entry.cursor());
             }
+        }
+        if merged.pace.late {
+            let late = || RepositoryError::Unavailable("no room was read in time".to_owned());
+            next = Some(decided.ok_or_else(late)?);
         }
         let unlisting = async {
             for (key, entry) in gone {
@@ -153,7 +190,7 @@ impl RedisRooms {
         };
         if self.is_cluster() {
             // The next list or sweep does what is left then.
-            let _ = timeout_at(deadline, unlisting).await;
+            let _ = timeout_at(merged.pace.deadline, unlisting).await;
         } else {
             unlisting.await;
         }
@@ -166,7 +203,6 @@ impl RedisRooms {
 
     /// Removes rooms that have ended from the index, and says how many they were.
     pub(super) async fn sweep_index(&self) -> Result<usize, RepositoryError> {
-        self.note_owed_rooms().await;
         let mut sum = Sum::default();
         for keys in self.keys_of(&keys::ACTIVE_ROOMS).chunks(PARTS_AT_ONCE) {
             sum.add(join_all(keys.iter().map(|key| self.sweep_part(key))).await);
@@ -251,8 +287,19 @@ impl RedisRooms {
         create_time: u64,
     ) -> Result<(), RepositoryError> {
         let key = self.key_of(&keys::ACTIVE_ROOMS, code);
+        self.list_all_as_active(key, &[(code, create_time)]).await
+    }
+
+    async fn list_all_as_active(
+        &self,
+        key: &'static str,
+        rooms: &[(RoomCode, u64)],
+    ) -> Result<(), RepositoryError> {
         let mut add = redis::cmd("ZADD");
-        add.arg(key).arg("GT").arg(create_time).arg(code.as_str());
+        add.arg(key).arg("GT");
+        for (code, create_time) in rooms {
+            add.arg(create_time).arg(code.as_str());
+        }
         let add = &add;
         self.run(Effect::Repeatable, key, |mut connection| async move {
             add.query_async::<()>(&mut connection).await
@@ -279,12 +326,28 @@ impl RedisRooms {
         }
     }
 
-    async fn note_owed_rooms(&self) {
-        for (code, create_time) in self.owed_rooms.take() {
-            if self.list_as_active(code, create_time).await.is_err() {
-                self.owed_rooms.add((code, create_time));
+    /// Writes what is owed to the index, where the server of that part is back.
+    pub(super) async fn note_owed_rooms(&self) {
+        let by_key = self.by_part(self.owed_rooms.all());
+        let noting = by_key.into_iter().map(|(key, rooms)| async move {
+            if self.list_all_as_active(key, &rooms).await.is_ok() {
+                self.owed_rooms.remove(&rooms);
             }
+        });
+        join_all(noting).await;
+    }
+
+    /// Rooms, grouped by the key of the index that lists them.
+    fn by_part(
+        &self,
+        rooms: BTreeSet<(RoomCode, u64)>,
+    ) -> BTreeMap<&'static str, Vec<(RoomCode, u64)>> {
+        let mut by_key: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (code, create_time) in rooms {
+            let key = self.key_of(&keys::ACTIVE_ROOMS, code);
+            by_key.entry(key).or_default().push((code, create_time));
         }
+        by_key
     }
 
     /// Takes a room from its key of the index, unless it was listed anew with another score.
@@ -370,15 +433,13 @@ impl RedisRooms {
     }
 
     /// A room of the index. One that is damaged, or in a cluster away, does not spoil the list.
-    async fn listed(&self, entry: &Entry, deadline: Instant) -> Result<Listed, RepositoryError> {
+    async fn listed(&self, entry: &Entry, pace: &Pace) -> Result<Listed, RepositoryError> {
+        let key = keys::room(entry.code);
         let read = self.room(entry.code);
-        let read = if self.is_cluster() {
-            match timeout_at(deadline, read).await {
-                Ok(Err(RepositoryError::Unavailable(_))) | Err(_) => return Ok(Listed::Away),
-                Ok(read) => read,
-            }
-        } else {
-            read.await
+        let read = match self.in_time(pace, pace.deadline, &key, read).await {
+            Read::Answered(read) => read,
+            Read::Silent => return Ok(Listed::Away),
+            Read::TimedOut(_, server) => return Ok(Listed::TimedOut(server)),
         };
         match read {
             Ok(Ok(stats)) => Ok(Listed::Living(stats.room)),
@@ -388,7 +449,33 @@ impl RedisRooms {
                     .found(entry.code, "a room cannot be listed", &problem);
                 Ok(Listed::Damaged)
             }
+            Err(RepositoryError::Unavailable(_)) if self.is_cluster() => Ok(Listed::Away),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reads something for a list at the server that keeps this key; in a cluster until an
+    /// instant, and only if that server is not known to be silent.
+    async fn in_time<T>(
+        &self,
+        pace: &Pace,
+        until: Instant,
+        key: &str,
+        read: impl Future<Output = Result<T, RepositoryError>>,
+    ) -> Read<T> {
+        let Servers::Cluster(cluster) = &self.servers else {
+            return Read::Answered(read.await);
+        };
+        let server = cluster.place(key);
+        if server
+            .as_ref()
+            .is_some_and(|server| pace.silent.contains(server))
+        {
+            return Read::Silent;
+        }
+        match timeout_at(until, read).await {
+            Ok(read) => Read::Answered(read),
+            Err(_) => Read::TimedOut(until, server),
         }
     }
 }
@@ -422,7 +509,31 @@ impl Sum {
     }
 }
 
+impl Pace {
+    /// Whether the list may go on behind a room that was not read before the list's time had
+    /// passed. If it is the first one of the list, its server is taken for silent, because the
+    /// next page would wait for the same room. Otherwise the next page begins with it.
+    fn may_pass(&mut self, server: Option<String>, is_first: bool) -> bool {
+        let is_silent = server
+            .as_ref()
+            .is_some_and(|server| self.silent.contains(server));
+        if !is_silent && !is_first {
+            self.late = true;
+            return false;
+        }
+        self.silent.extend(server);
+        true
+    }
+}
+
 impl Entry {
+    fn cursor(self) -> RoomCursor {
+        RoomCursor {
+            create_time: self.create_time,
+            code: self.code,
+        }
+    }
+
     fn at(cursor: RoomCursor) -> Self {
         Self {
             create_time: cursor.create_time,
@@ -432,6 +543,22 @@ impl Entry {
 }
 
 impl Part {
+    /// Rooms that this key of the index is to list and does not list yet.
+    fn owed(key: &'static str, notes: Vec<(RoomCode, u64)>, after: Option<RoomCursor>) -> Self {
+        let entries = notes
+            .into_iter()
+            .map(|(code, create_time)| Entry { create_time, code });
+        let mut entries: Vec<Entry> = entries
+            .filter(|entry| after.is_none_or(|after| *entry < Entry::at(after)))
+            .collect();
+        entries.sort_unstable_by(|one, other| other.cmp(one));
+        Self {
+            entries: entries.into(),
+            has_more: false,
+            ..Self::of(key, None)
+        }
+    }
+
     fn of(key: &'static str, after: Option<RoomCursor>) -> Self {
         Self {
             key,
@@ -444,54 +571,84 @@ impl Part {
 }
 
 impl<'a> Merged<'a> {
-    fn of(rooms: &'a RedisRooms, after: Option<RoomCursor>, deadline: Instant) -> Self {
+    fn of(rooms: &'a RedisRooms, after: Option<RoomCursor>) -> Self {
         let keys = rooms.keys_of(&keys::ACTIVE_ROOMS);
+        // Before any part is read: what is no longer owed is in the index then.
+        let owed = rooms.owed_rooms.all();
+        let indexed = keys.len();
+        let mut parts: Vec<Part> = keys.into_iter().map(|key| Part::of(key, after)).collect();
+        for (key, notes) in rooms.by_part(owed.clone()) {
+            parts.push(Part::owed(key, notes, after));
+        }
         Self {
             rooms,
-            parts: keys.into_iter().map(|key| Part::of(key, after)).collect(),
+            parts,
+            indexed,
+            owed,
             after,
-            deadline,
+            pace: Pace {
+                deadline: Instant::now() + LIST_TIME,
+                silent: BTreeSet::new(),
+                late: false,
+            },
             last: None,
             failure: None,
             failed: 0,
         }
     }
 
+    /// Whether this living room has another entry, at the time of its creation. That is so
+    /// where a version that did not split the index has noted an earlier room of its code, or
+    /// where the right entry is owed.
+    fn has_newer_entry(&self, key: &str, entry: &Entry, room: &Room) -> bool {
+        let own = self.rooms.key_of(&keys::ACTIVE_ROOMS, entry.code);
+        let is_owed = || self.owed.contains(&(entry.code, room.create_time));
+        entry.create_time != room.create_time && (key != own || is_owed())
+    }
+
     /// Reads on in each part of which no entry is left. Fails where no part can be read.
     async fn fill(&mut self) -> Result<(), RepositoryError> {
-        let (rooms, after, deadline) = (self.rooms, self.after, self.deadline);
+        let (rooms, after, pace) = (self.rooms, self.after, &self.pace);
         let page = if rooms.is_cluster() {
             PART_PAGE
         } else {
             INDEX_PAGE
         };
+        let until = pace.deadline.min(Instant::now() + PART_TIME);
         let empty = self
             .parts
             .iter_mut()
             .filter(|part| part.has_more && part.entries.is_empty());
         let reading = empty.map(|part| async move {
+            let key = part.key;
             let read = rooms.read_on(part, page, after);
-            let late = || RepositoryError::Unavailable("no index in time".to_owned());
-            let read = if rooms.is_cluster() {
-                timeout_at(deadline, read)
-                    .await
-                    .unwrap_or_else(|_| Err(late()))
-            } else {
-                read.await
-            };
-            if read.is_err() {
-                part.has_more = false;
-            }
+            let read = rooms.in_time(pace, until, key, read).await;
+            let is_late = matches!(&read, Read::TimedOut(until, _) if *until == pace.deadline);
+            let is_read = matches!(&read, Read::Answered(Ok(())));
+            part.has_more &= is_read || is_late;
             read
         });
-        for read in join_all(reading).await {
-            if let Err(error) = read {
-                self.failed += 1;
-                self.failure = Some(error);
-            }
+        let silent = || RepositoryError::Unavailable("no index in time".to_owned());
+        let read = join_all(reading).await;
+        for read in read {
+            let failure = match read {
+                Read::Answered(Ok(())) => continue,
+                Read::Answered(Err(error)) => error,
+                Read::Silent => silent(),
+                Read::TimedOut(until, _) if until == self.pace.deadline => {
+                    self.pace.late = true;
+                    continue;
+                }
+                Read::TimedOut(_, server) => {
+                    self.pace.silent.extend(server);
+                    silent()
+                }
+            };
+            self.failed += 1;
+            self.failure = Some(failure);
         }
         match &self.failure {
-            Some(error) if self.failed == self.parts.len() => Err(error.clone()),
+            Some(error) if self.failed == self.indexed => Err(error.clone()),
             Some(_) | None => Ok(()),
         }
     }
@@ -511,6 +668,9 @@ impl<'a> Merged<'a> {
     async fn next(&mut self) -> Result<Option<(&'static str, Entry)>, RepositoryError> {
         loop {
             self.fill().await?;
+            if self.pace.late {
+                return Ok(None);
+            }
             let newest = self
                 .parts
                 .iter_mut()
@@ -528,5 +688,29 @@ impl<'a> Merged<'a> {
                 return Ok(Some((key, entry)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_late_ends_before_the_room_it_waited_for_unless_that_is_its_first() {
+        let pace = || Pace {
+            deadline: Instant::now(),
+            silent: BTreeSet::new(),
+            late: false,
+        };
+        let server = |name: &str| Some(name.to_owned());
+        let mut first = pace();
+        assert!(first.may_pass(server("a"), true));
+        assert!(first.may_pass(server("a"), false), "it is silent");
+        assert!(!first.late);
+        assert!(!first.may_pass(server("b"), false));
+        assert!(first.late);
+        let mut later = pace();
+        assert!(!later.may_pass(server("a"), false) && later.late);
+        assert!(!later.may_pass(None, false));
     }
 }

@@ -58,16 +58,18 @@ impl RedisRooms {
     }
 
     async fn note_owed_sessions(&self) {
-        for (code, session) in self.owed_sessions.take() {
+        let mut by_key: BTreeMap<&'static str, Vec<_>> = BTreeMap::new();
+        for (code, session) in self.owed_sessions.all() {
             let key = self.key_of(&keys::DUE_SESSIONS, code);
-            if self
-                .note_due(key, vec![member(code, &session)])
-                .await
-                .is_err()
-            {
-                self.owed_sessions.add((code, session));
-            }
+            by_key.entry(key).or_default().push((code, session));
         }
+        let noting = by_key.into_iter().map(|(key, notes)| async move {
+            let members = notes.iter().map(|(code, session)| member(*code, session));
+            if self.note_due(key, members.collect()).await.is_ok() {
+                self.owed_sessions.remove(&notes);
+            }
+        });
+        join_all(noting).await;
     }
 
     async fn note_due(
@@ -240,7 +242,7 @@ impl RedisRooms {
 
     /// Ends the sessions that are due, and says how many they were.
     pub(super) async fn expire(&self) -> Result<usize, RepositoryError> {
-        self.note_owed_sessions().await;
+        tokio::join!(self.note_owed_sessions(), self.note_owed_rooms());
         let mut sum = Sum::default();
         for keys in self.keys_of(&keys::DUE_SESSIONS).chunks(PARTS_AT_ONCE) {
             sum.add(join_all(keys.iter().map(|key| self.expire_part(key))).await);

@@ -6,8 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    mem,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// How many notes are owed at most. Few rooms have their index on another server, so more than
@@ -27,10 +26,14 @@ impl<T> Default for Owed<T> {
     }
 }
 
-impl<T: Ord> Owed<T> {
+impl<T: Ord + Clone> Owed<T> {
+    fn notes(&self) -> MutexGuard<'_, BTreeSet<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a note, unless there are too many.
     pub(super) fn add(&self, note: T) -> bool {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.notes();
         if notes.len() >= MOST {
             return notes.contains(&note);
         }
@@ -38,9 +41,17 @@ impl<T: Ord> Owed<T> {
         true
     }
 
-    /// Takes all of them.
-    pub(super) fn take(&self) -> BTreeSet<T> {
-        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// All of them. A note is owed until the index has it, so that a list never lacks it.
+    pub(super) fn all(&self) -> BTreeSet<T> {
+        self.notes().clone()
+    }
+
+    /// Removes notes that the index has by now.
+    pub(super) fn remove(&self, made: &[T]) {
+        let mut notes = self.notes();
+        for note in made {
+            notes.remove(note);
+        }
     }
 }
 
@@ -54,7 +65,9 @@ mod tests {
         assert!((0..MOST).all(|note| owed.add(note)));
         assert!(!owed.add(MOST));
         assert!(owed.add(0), "it is owed already");
-        assert_eq!(owed.take().len(), MOST);
+        assert_eq!(owed.all().len(), MOST);
+        owed.remove(&[0, 1]);
+        assert_eq!(owed.all().first(), Some(&2));
         assert!(owed.add(MOST));
     }
 }
