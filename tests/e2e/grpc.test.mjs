@@ -409,10 +409,12 @@ test("an element with a bad field is refused by its name, or left out where that
   for (const duplicate of [false, true]) {
     const saved = await ok("SaveWhiteboard", draw([bad, good], { leaveOutInvalid: true, requestId }));
     assert.equal(saved.duplicate, duplicate);
-    assert.deepEqual([saved.acceptedCount, saved.rejectedCount], [1, 1]);
+    assert.deepEqual([saved.acceptedCount, saved.rejectedCount, saved.leftOutCount], [1, 1, 1]);
   }
+  const lost = await ok("SaveWhiteboard", draw([bad, element("good", 0)], { leaveOutInvalid: true }));
+  assert.deepEqual([lost.acceptedCount, lost.rejectedCount, lost.leftOutCount], [0, 2, 1]);
   const none = await ok("SaveWhiteboard", draw([bad], { leaveOutInvalid: true }));
-  assert.deepEqual([none.acceptedCount, none.rejectedCount, none.position], [0, 1, null]);
+  assert.deepEqual([none.acceptedCount, none.rejectedCount, none.leftOutCount, none.position], [0, 1, 1, null]);
   assert.deepEqual(await keeper.board(code), [good]);
   // What every element needs is needed here too.
   await refused("SaveWhiteboard", draw([good, { id: "bad" }], { leaveOutInvalid: true }), "invalid_argument");

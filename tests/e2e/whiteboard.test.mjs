@@ -231,6 +231,30 @@ test("a full client whose change lost elements is sent the whole board once more
   }
 });
 
+test("a full client that keeps an element which is left out is sent no board for it", async () => {
+  const { code } = await keeper.room();
+  const full = await keeper.joined(code);
+  const other = await keeper.joined(code, { sync: "delta" });
+  // As existing clients do: each board is answered with the whole scene.
+  const bad = element("bad", 1, { x: "1" });
+  const answers = [];
+  full.socket.on("whiteboard-update", async ({ elements }) => {
+    answers.push(await full.draw(code, [...elements, bad]));
+  });
+  await other.draw(code, [element("a")]);
+  await until("the echo of the board is answered", () => answers.length === 1);
+  assert.deepEqual([answers[0].accepted, answers[0].rejected], [0, 1]);
+  // What follows comes 300 ms after the last change, or not at all.
+  const quiet = performance.now() + 700;
+  await until("a board that is due has had time", () => performance.now() >= quiet);
+  assert.equal(full.received("whiteboard-update").length, 1);
+  // The next change of another member comes as ever.
+  await other.draw(code, [element("b")]);
+  await full.next("whiteboard-update", ({ elements }) => elements.length === 2);
+  await until("the echo of the second board is answered", () => answers.length === 2);
+  assert.deepEqual([answers[1].accepted, answers[1].rejected], [0, 1]);
+});
+
 test("a full client that repeats a change is sent the whole board, where others may have changed it", async () => {
   const { code } = await keeper.room();
   const other = await keeper.joined(code, { sync: "delta" });

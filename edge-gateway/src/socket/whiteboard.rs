@@ -100,7 +100,8 @@ fn answer_to(saved: &proto::SaveWhiteboardResponse) -> ChangeAnswer {
     let event = saved.position.filter(|_| !saved.duplicate);
     ChangeAnswer {
         // What a duplicate accepted then may have been changed by others since.
-        lost: saved.rejected_count > 0 || saved.duplicate,
+        lost: saved.rejected_count > saved.left_out_count || saved.duplicate,
+        left_out: saved.left_out_count > 0,
         event_at: event.map(|at| at.revision),
     }
 }

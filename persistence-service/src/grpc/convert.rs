@@ -11,8 +11,8 @@ use crate::{
         Position, Room, RoomCode, RoomStats, SessionId, UserId, Username,
     },
     feed,
-    repository::{SavedDrawing, SavedMessage},
-    rooms::{MessagePage, RoomPage},
+    repository::SavedMessage,
+    rooms::{MessagePage, RoomPage, SavedChange},
 };
 
 /// The room a request is about.
@@ -176,10 +176,15 @@ pub(super) fn elements(elements: &[Element]) -> Vec<proto::Element> {
     elements.iter().map(element).collect()
 }
 
-pub(super) fn saved_drawing(saved: &SavedDrawing) -> proto::SaveWhiteboardResponse {
+pub(super) fn saved_change(saved: &SavedChange) -> proto::SaveWhiteboardResponse {
+    let SavedChange {
+        drawing: saved,
+        left_out,
+    } = saved;
     proto::SaveWhiteboardResponse {
         accepted_count: saved.accepted,
-        rejected_count: saved.rejected,
+        rejected_count: saved.rejected.saturating_add(*left_out),
+        left_out_count: *left_out,
         winning_elements: elements(&saved.winners),
         position: saved.position.map(position),
         duplicate: saved.duplicate,

@@ -199,7 +199,7 @@ impl RoomService {
             .rooms
             .save_whiteboard(code, user, session, &elements, bad_fields, id)
             .await?;
-        Ok(convert::saved_drawing(&saved))
+        Ok(convert::saved_change(&saved))
     }
 
     async fn whiteboard(

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use chat::{MessagePage, MessagePageRequest};
 pub use error::RoomError;
 pub use lifecycle::{RoomPage, RoomPageRequest};
+pub use whiteboard::SavedChange;
 
 use self::left_out::LeftOut;
 use crate::repository::RoomRepository;

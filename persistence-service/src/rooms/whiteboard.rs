@@ -7,9 +7,17 @@ use crate::{
     repository::{Drawing, SavedDrawing, Since},
 };
 
+/// A change of the board that has been checked and merged.
+#[derive(Clone, Debug)]
+pub struct SavedChange {
+    /// What became of the elements that were merged.
+    pub drawing: SavedDrawing,
+    /// How many elements were left out because of a bad field.
+    pub left_out: u32,
+}
+
 impl Rooms {
-    /// Merges elements, given as their JSON, into the board. Elements that are left out
-    /// count among those that were rejected.
+    /// Merges elements, given as their JSON, into the board.
     pub async fn save_whiteboard(
         &self,
         code: RoomCode,
@@ -18,7 +26,7 @@ impl Rooms {
         elements: &[String],
         bad_fields: BadFields,
         request_id: RequestId,
-    ) -> Result<SavedDrawing, RoomError> {
+    ) -> Result<SavedChange, RoomError> {
         let too_large =
             |problem: String| Err(RoomError::TooLarge(Invalid::new("elements", problem)));
         if elements.len() > BOARD_LIMITS.change_elements {
@@ -46,10 +54,9 @@ impl Rooms {
             elements: checked.elements,
             request,
         };
-        let mut saved = self.repository.save_whiteboard(&drawing).await??;
+        let drawing = self.repository.save_whiteboard(&drawing).await??;
         self.left_out.log(code, &checked.left_out);
-        saved.rejected += left_out;
-        Ok(saved)
+        Ok(SavedChange { drawing, left_out })
     }
 
     /// Returns the living board, or what changed on it after a position.

@@ -26,6 +26,9 @@ pub(crate) struct NewChange {
 pub(crate) struct ChangeAnswer {
     /// Elements of it lost to stored ones, or may have since it was saved.
     pub(crate) lost: bool,
+    /// The service left out elements of it because of a bad field. No board can mend that,
+    /// because the client may keep the element and send it again with each scene.
+    pub(crate) left_out: bool,
     /// The revision of its event, if it has one.
     pub(crate) event_at: Option<u64>,
 }
@@ -81,10 +84,11 @@ impl LiveRoom {
         if let Some(answer) = answer {
             if answer.lost {
                 scene.others_changed(now, at.revision);
-            } else if event_at.unwrap_or_default() <= at.revision
+            } else if !answer.left_out
+                && event_at.unwrap_or_default() <= at.revision
                 && let Some(board) = &mut self.board
             {
-                // Nothing lost, and the board has what was accepted.
+                // The service stores all of it, and the board has what was accepted.
                 board.learn(held);
             }
         }

@@ -120,7 +120,11 @@ impl Room {
 
     /// The service has answered a change of a full member.
     fn answered(&mut self, key: MemberKey, lost: bool, event_at: Option<u64>) {
-        let answer = ChangeAnswer { lost, event_at };
+        let answer = ChangeAnswer {
+            lost,
+            left_out: false,
+            event_at,
+        };
         self.live.change_ended(self.now, key, Some(answer));
     }
 
@@ -619,6 +623,37 @@ fn a_member_whose_change_lost_is_sent_the_board_after_it_has_stopped_drawing() {
     assert_eq!(room.told(), sent(1, "30<20", "a c"));
     room.wait(60_000);
     assert!(room.told().is_empty());
+}
+
+#[test]
+fn a_member_that_keeps_an_element_that_is_left_out_is_sent_no_board_for_it() {
+    let mut room = Room::new();
+    room.member(1, SyncMode::Full);
+    room.stored(7, "a", 1);
+    assert_eq!(room.told(), sent(1, "20<10", "a"));
+    for _ in 0..10 {
+        // The service has to see the element each time, so that it counts it as rejected.
+        let new = room.change_comes(1, &[("a", 1), ("bad", 1)]);
+        assert_eq!(new, [false, true]);
+        let answer = ChangeAnswer {
+            lost: false,
+            left_out: true,
+            event_at: None,
+        };
+        room.live.change_ended(room.now, 1, Some(answer));
+        room.wait(1_000);
+        assert!(room.told().is_empty());
+    }
+    // An element that lost in the same change makes a board due as ever.
+    room.change_comes(1, &[("a", 0), ("bad", 1)]);
+    let answer = ChangeAnswer {
+        lost: true,
+        left_out: true,
+        event_at: None,
+    };
+    room.live.change_ended(room.now, 1, Some(answer));
+    room.wait(300);
+    assert_eq!(room.told(), sent(1, "20<20", "a"));
 }
 
 #[test]
