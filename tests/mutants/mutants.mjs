@@ -171,7 +171,7 @@ export const MUTANTS = [
     edits: [{
       file: "persistence-service/src/domain/element/forms.rs",
       find: "fractional_index::is_valid(&unescaped(raw))",
-      replace: "fractional_index::is_valid(&unescaped(raw)) || raw.starts_with('\"')",
+      replace: "!unescaped(raw).is_empty()",
     }],
   },
 ];
