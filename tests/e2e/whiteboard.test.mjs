@@ -464,6 +464,42 @@ test("a large board is sent no faster than 4 MiB a second", async () => {
   assert.ok(boards >= 1);
 });
 
+for (const [bytes, name] of [[300_000, "4 MiB"], [100, "60 boards"]]) {
+  test(`a full client in four rooms is sent ${name} a second in all, and each newest board`, async () => {
+    const rooms = [];
+    const viewer = await keeper.member();
+    for (let n = 0; n < 4; n += 1) {
+      const { code } = await keeper.room();
+      const drawer = await keeper.joined(code, { sync: "delta" });
+      await drawer.draw(code, [element("a", 1, { customData: { x: "x".repeat(bytes) } })]);
+      await viewer.join(code);
+      rooms.push({ code, drawer });
+    }
+    const before = viewer.received("whiteboard-update").length;
+    const began = performance.now();
+    let version = 0;
+    // Each stroke is drawn in all rooms at once.
+    while (performance.now() < began + 2_000) {
+      version += 1;
+      await Promise.all(rooms.map(({ code, drawer }) => drawer.draw(code, [element("small", version)])));
+    }
+    for (const { code } of rooms) {
+      await viewer.next("whiteboard-update", ({ roomId, elements }) =>
+        roomId === code && elements.some((one) => one.id === "small" && one.version === version));
+    }
+    const seconds = (performance.now() - began) / 1_000;
+    const boards = viewer.received("whiteboard-update").slice(before);
+    const sum = boards.reduce((total, { elements }) => total + JSON.stringify(elements).length, 0);
+    // What is sent at the very beginning comes on top.
+    assert.ok(sum <= (4 << 20) * seconds + bytes + 4_096, `${sum} bytes in ${seconds} s`);
+    assert.ok(boards.length <= 60 * seconds + 3, `${boards.length} boards in ${seconds} s`);
+    for (const { code } of rooms) {
+      const count = boards.filter(({ roomId }) => roomId === code).length;
+      assert.ok(count >= boards.length / 8, `${count} of ${boards.length} boards`);
+    }
+  });
+}
+
 test("what equals the board is not sent to the service again, tombstones too", async () => {
   const { code } = await keeper.room();
   const drawer = await keeper.joined(code);

@@ -5,6 +5,7 @@
 //! decided is decided in `live`, which knows no socket and no clock of its own.
 
 pub(crate) mod board;
+mod board_pace;
 mod live;
 mod pump;
 mod registry;
@@ -13,6 +14,7 @@ mod stream;
 pub(crate) mod translate;
 mod unread;
 
+pub(crate) use board_pace::BoardPace;
 pub(crate) use live::{ChangeAnswer, Joiner, NewChange, Refusal};
 pub(crate) use pump::{JoinRequest, PumpHandle};
 pub(crate) use registry::Registry;

@@ -169,6 +169,7 @@ async fn ask(
         sync: join.sync,
         resumes: join.after.is_some(),
         unread: session.unread.clone(),
+        pace: session.pace.clone(),
         snapshot,
         position,
         board,

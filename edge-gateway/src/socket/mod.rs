@@ -41,7 +41,7 @@ use crate::{
     contract::{self, ClientEvent},
     delivery::{Meter, Outbox, OutboxState, Pace, Reply},
     error::Error,
-    feed::{Registry, UnreadEvent},
+    feed::{BoardPace, Registry, UnreadEvent},
     persistence::Persistence,
     values::RoomCode,
 };
@@ -191,6 +191,7 @@ impl Gateway {
             begun: 0,
             key,
             unread: inbox.unread(),
+            pace: BoardPace::default(),
             outbox: Outbox::new(socket, inbox.outbox_state()),
             gateway: self.clone(),
             rooms: HashMap::new(),

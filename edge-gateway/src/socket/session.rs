@@ -17,7 +17,7 @@ use crate::{
     contract::{Claim, ClientEvent, SyncMode},
     delivery::Outbox,
     error::Error,
-    feed::{MemberKey, PumpHandle, Unread, UnreadEvent},
+    feed::{BoardPace, MemberKey, PumpHandle, Unread, UnreadEvent},
     values::RoomCode,
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Session {
     pub(super) outbox: Outbox,
     /// Its changes and pointers that have arrived and that nobody has looked at.
     pub(super) unread: Unread,
+    /// How often boards may be sent to it.
+    pub(super) pace: BoardPace,
     /// Boxed, because a map makes place for several at once, and most sockets are in one.
     pub(super) rooms: HashMap<RoomCode, Box<Membership>>,
 }

@@ -130,31 +130,45 @@ impl LiveRoom {
         let bytes = board.bytes();
         let mut next: Option<Instant> = None;
         let mut ready = Vec::new();
-        for (key, member) in &self.members {
-            let scene = member.scene.as_ref();
-            match scene.and_then(|scene| scene.due(now, at.revision, bytes)) {
-                Some((last, from)) if from <= now.instant => ready.push((last, *key)),
-                Some((_, from)) => next = Some(next.map_or(from, |next| next.min(from))),
+        for (key, member) in &mut self.members {
+            let Some(scene) = &mut member.scene else {
+                continue;
+            };
+            match scene.due(now, at.revision) {
+                Some(from) if from <= now.instant => ready.push((scene.last_sent(), *key)),
+                Some(from) => {
+                    scene.lets_others_send();
+                    next = next.into_iter().chain([from]).min();
+                }
                 None => {}
             }
         }
-        let fit = self.boards_sent.fit(now, bytes);
+        let mut fit = self.boards_sent.fit(now, bytes);
         if fit < ready.len() {
             // Members whose last board was sent longest ago come first.
             ready.sort_unstable();
-            ready.truncate(fit);
-            next = next.into_iter().chain(self.boards_sent.frees_at()).min();
         }
-        self.boards_at = next;
-
         let mut by_previous: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
         for (_, key) in ready {
             let member = self.members.get_mut(&key);
-            if let Some(scene) = member.and_then(|member| member.scene.as_mut()) {
-                let previous = scene.board_sent(now, at.revision, bytes);
-                by_previous.entry(previous).or_default().push(key);
+            let Some(scene) = member.and_then(|member| member.scene.as_mut()) else {
+                continue;
+            };
+            if fit == 0 {
+                scene.lets_others_send();
+                next = next.into_iter().chain(self.boards_sent.frees_at()).min();
+                continue;
+            }
+            match scene.send_board(now, at.revision, bytes) {
+                Ok(previous) => {
+                    fit -= 1;
+                    by_previous.entry(previous).or_default().push(key);
+                }
+                Err(from) => next = next.into_iter().chain([from]).min(),
             }
         }
+        self.boards_at = next;
+
         for (previous, to) in by_previous {
             board.was_sent(at.revision);
             self.boards_sent.add(now, bytes * to.len());

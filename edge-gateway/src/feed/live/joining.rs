@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant};
 use super::{LiveRoom, Member, Now, Output, Phase, Rewatch, Scene};
 use crate::{
     contract::{self, Packet, Resumed, Step, SyncMode},
-    feed::{MemberKey, board::Board, translate::Change, unread::Unread},
+    feed::{BoardPace, MemberKey, board::Board, translate::Change, unread::Unread},
 };
 
 /// How long the feed may take to come to a snapshot before it is asked again: an event may
@@ -33,6 +33,8 @@ pub(crate) struct Joiner {
     pub(crate) resumes: bool,
     /// Changes of this socket that have arrived and that nobody has looked at.
     pub(crate) unread: Unread,
+    /// How often boards may be sent to this socket, by all its rooms together.
+    pub(crate) pace: BoardPace,
     /// What the room held, and when.
     pub(crate) snapshot: proto::JoinRoomResponse,
     pub(crate) position: proto::Position,
@@ -165,6 +167,7 @@ impl LiveRoom {
             sync,
             resumes,
             unread,
+            pace,
             mut snapshot,
             position,
             board,
@@ -212,7 +215,7 @@ impl LiveRoom {
         // What a member that joins again has drawn and was sent stays true.
         let before = self.members.remove(&key).and_then(|member| member.scene);
         let scene = (sync == SyncMode::Full).then(|| {
-            let mut scene = before.unwrap_or_else(|| Box::new(Scene::new(now, unread)));
+            let mut scene = before.unwrap_or_else(|| Box::new(Scene::new(now, unread, &pace)));
             scene.joined(now, position.revision, position.revision);
             scene
         });

@@ -11,7 +11,11 @@ use tokio::time::{Duration, Instant};
 use super::Now;
 use crate::{
     contract::ElementVersion,
-    feed::{board::Board, unread::Unread},
+    feed::{
+        board::Board,
+        board_pace::{BoardPace, Place},
+        unread::Unread,
+    },
 };
 
 /// How long after its last stroke or pointer a client counts as drawing.
@@ -33,16 +37,6 @@ const CROSSING: Duration = Duration::from_secs(1);
 /// How often a client that sends an empty scene is answered at most.
 const ASKED: Duration = Duration::from_secs(1);
 
-/// How many bytes of boards a socket is sent in a second.
-const BYTES_A_SECOND: usize = 4 << 20;
-
-/// How many boards a socket is sent within [`BURST`]: 60 a second, since a screen shows no
-/// more. Some may follow each other closely, so that a change is seldom held.
-const BOARDS_A_BURST: usize = 3;
-
-/// See [`BOARDS_A_BURST`].
-const BURST: Duration = Duration::from_millis(50);
-
 /// How many of the boards that a client was sent are remembered. An echo of an older one
 /// counts as drawing, and holds a board for a moment.
 const MAX_SENT: usize = 256;
@@ -63,6 +57,8 @@ struct Due {
 #[derive(Debug)]
 pub(super) struct Scene {
     unread: Unread,
+    /// This room's place among the rooms that send boards to the socket.
+    place: Place,
     joined: Instant,
     due: Option<Due>,
     /// When it last drew or pointed.
@@ -79,8 +75,8 @@ pub(super) struct Scene {
     /// When it was last sent a board that did not only repeat its own changes. A change that
     /// arrives soon after may have crossed that board.
     replaced: Option<Instant>,
-    /// When the last boards were sent to it, and how large each was.
-    sent: VecDeque<(Instant, usize)>,
+    /// When the last board was sent to it.
+    sent: Option<Instant>,
     /// The revisions of the boards that it was sent, in ascending order.
     revisions: VecDeque<u64>,
     /// When its empty scene was last answered.
@@ -88,9 +84,10 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn new(now: Now, unread: Unread) -> Self {
+    pub(super) fn new(now: Now, unread: Unread, pace: &BoardPace) -> Self {
         Self {
             unread,
+            place: pace.enter(),
             joined: now.instant,
             due: None,
             drew: None,
@@ -99,7 +96,7 @@ impl Scene {
             answered: 0,
             lacks_own: false,
             replaced: None,
-            sent: VecDeque::new(),
+            sent: None,
             revisions: VecDeque::new(),
             asked: None,
         }
@@ -109,6 +106,7 @@ impl Scene {
     pub(super) fn joined(&mut self, now: Now, revision: u64, at: u64) {
         self.joined = now.instant;
         self.due = None;
+        self.place.step_back();
         self.lacks_own = self.is_under_way(at);
         self.remember(revision);
     }
@@ -205,14 +203,8 @@ impl Scene {
         true
     }
 
-    /// If a board is due: when the last one was sent, and from when on one of so many bytes
-    /// may be, while the feed is at `at`.
-    pub(super) fn due(
-        &self,
-        now: Now,
-        at: u64,
-        bytes: usize,
-    ) -> Option<(Option<Instant>, Instant)> {
+    /// If a board is due: from when on it cuts no stroke, while the feed is at `at`.
+    pub(super) fn due(&self, now: Now, at: u64) -> Option<Instant> {
         let due = self.due.as_ref()?;
         let mut ready = now.instant;
         if let Some(drew) = self.drew {
@@ -224,33 +216,36 @@ impl Scene {
         if self.unread.any() {
             ready = ready.max(now.instant + LOOK_AGAIN);
         }
-        ready = ready.min(due.since + HELD);
-        if self.sent.len() == BOARDS_A_BURST
-            && let Some((first, _)) = self.sent.front()
-        {
-            ready = ready.max(*first + BURST);
-        }
-        let last = self.sent.back();
-        if let Some((sent, before)) = last {
-            ready = ready.max(*sent + interval(bytes.max(*before)));
-        }
-        Some((last.map(|(sent, _)| *sent), ready))
+        Some(ready.min(due.since + HELD))
     }
 
-    /// The client is sent the board of revision `at`. Returns the revision before the first
-    /// change in it.
-    pub(super) fn board_sent(&mut self, now: Now, at: u64, bytes: usize) -> u64 {
+    /// When the last board was sent to the client.
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        self.sent
+    }
+
+    /// A board that is due waits for something else than the pace of the socket, so the
+    /// other rooms of the socket do not wait for it.
+    pub(super) fn lets_others_send(&mut self) {
+        self.place.step_back();
+    }
+
+    /// Sends the board of revision `at`, of so many bytes, if the pace of the socket allows
+    /// that. Returns the revision before the first change in it.
+    ///
+    /// # Errors
+    ///
+    /// When to look again, if boards of any room were sent to the socket too lately.
+    pub(super) fn send_board(&mut self, now: Now, at: u64, bytes: usize) -> Result<u64, Instant> {
+        self.place.take(now.instant, bytes)?;
         let due = self.due.take();
         if due.as_ref().is_none_or(|due| !due.own_alone) {
             self.replaced = Some(now.instant);
         }
         self.lacks_own = self.is_under_way(at);
-        self.sent.push_back((now.instant, bytes));
-        if self.sent.len() > BOARDS_A_BURST {
-            self.sent.pop_front();
-        }
+        self.sent = Some(now.instant);
         self.remember(at);
-        due.map_or(at, |due| due.previous)
+        Ok(due.map_or(at, |due| due.previous))
     }
 
     fn remember(&mut self, revision: u64) {
@@ -260,15 +255,6 @@ impl Scene {
         while self.revisions.len() > MAX_SENT {
             self.revisions.pop_front();
         }
-    }
-}
-
-/// The distance between two boards of so many bytes to one socket.
-fn interval(bytes: usize) -> Duration {
-    let fit = BYTES_A_SECOND / bytes.max(1);
-    match u32::try_from(fit) {
-        Ok(0) | Err(_) => SECOND.mul_f64(bytes as f64 / BYTES_A_SECOND as f64),
-        Ok(fit) => SECOND / fit,
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     contract::ElementVersion,
     feed::{
+        BoardPace,
         live::{boards::NewChange, joining::Joiner},
         unread::Unread,
     },
@@ -66,6 +67,17 @@ impl Room {
 
     /// A socket that joins with a snapshot of `revision`.
     fn join(&mut self, key: MemberKey, sync: SyncMode, revision: u64) -> Unread {
+        self.join_at_pace(key, sync, revision, &BoardPace::default())
+    }
+
+    /// A socket that joins and may already be in other rooms, at whose pace it is.
+    fn join_at_pace(
+        &mut self,
+        key: MemberKey,
+        sync: SyncMode,
+        revision: u64,
+        pace: &BoardPace,
+    ) -> Unread {
         let unread = Unread::default();
         let joiner = Joiner {
             key,
@@ -73,6 +85,7 @@ impl Room {
             sync,
             resumes: false,
             unread: unread.clone(),
+            pace: pace.clone(),
             snapshot: proto::JoinRoomResponse::default(),
             position: Position {
                 epoch: EPOCH,
@@ -302,6 +315,7 @@ fn a_snapshot_of_another_epoch_begins_anew() {
         sync: SyncMode::Delta,
         resumes: false,
         unread: Unread::default(),
+        pace: BoardPace::default(),
         snapshot: proto::JoinRoomResponse::default(),
         position: Position {
             epoch: 2,
@@ -790,6 +804,106 @@ fn one_socket_is_sent_4_mib_of_boards_a_second() {
         assert!(boards <= fit + 1, "{boards} of {bytes}");
         assert!(boards * 4 >= fit * 3 - 4, "{boards} of {bytes}");
     }
+}
+
+/// Rooms whose clocks agree, and one socket that is a full member of all of them.
+fn rooms_of_one_socket(count: usize) -> Vec<Room> {
+    let pace = BoardPace::default();
+    let mut rooms: Vec<Room> = (0..count).map(|_| Room::new()).collect();
+    let now = rooms[0].now;
+    for room in &mut rooms {
+        room.now = now;
+        room.join_at_pace(1, SyncMode::Full, 10, &pace);
+        room.live.take_output();
+    }
+    rooms
+}
+
+/// Lets a millisecond pass in each room. Returns the rooms that have sent a board.
+fn pass(rooms: &mut [Room]) -> Vec<usize> {
+    let mut sent = Vec::new();
+    for (index, room) in rooms.iter_mut().enumerate() {
+        room.wait(1);
+        sent.extend(room.told().iter().map(|_| index));
+    }
+    sent
+}
+
+#[test]
+fn the_rooms_of_one_socket_are_sent_boards_at_one_pace_in_turn_and_each_its_newest() {
+    for (bytes, a_second) in [(300_000, 13), (100, 60)] {
+        let mut rooms = rooms_of_one_socket(4);
+        for room in &mut rooms {
+            room.board_event(77, vec![large("a", 20, bytes)]);
+        }
+        let mut boards = Vec::new();
+        for ms in 0..4_000 {
+            for room in &mut rooms {
+                room.stored(77, "b", ms);
+            }
+            for room in pass(&mut rooms) {
+                boards.push((ms, room));
+            }
+        }
+        for (first, (from, _)) in boards.iter().enumerate() {
+            let second = boards[first..]
+                .iter()
+                .take_while(|(ms, _)| *ms < from + 1_000);
+            let count = second.count();
+            assert!(count <= a_second, "{count} boards of {bytes} in a second");
+        }
+        for room in 0..rooms.len() {
+            let count = boards.iter().filter(|(_, of)| *of == room).count();
+            assert!(count >= a_second * 3 / 4, "{count} boards of {bytes}");
+        }
+        // The newest board of each room comes in the end.
+        let mut missing: Vec<usize> = (0..rooms.len()).collect();
+        for _ in 0..400 {
+            let sent = pass(&mut rooms);
+            missing.retain(|room| !sent.contains(room));
+        }
+        assert!(missing.is_empty(), "{missing:?}");
+        assert!(rooms.iter().all(|room| room.live.boards_at.is_none()));
+    }
+}
+
+#[test]
+fn a_room_that_changes_all_the_time_leaves_the_other_rooms_of_the_socket_their_turn() {
+    let mut rooms = rooms_of_one_socket(2);
+    rooms[0].board_event(77, vec![large("a", 20, 400_000)]);
+    for version in 0..20 {
+        rooms[1].stored(77, "quiet", version);
+        let mut waited = 0;
+        let mut sent = rooms[1].told().len();
+        while sent == 0 {
+            rooms[0].stored(77, "b", version * 1_000 + waited);
+            sent = pass(&mut rooms).iter().filter(|room| **room == 1).count();
+            waited += 1;
+        }
+        assert!(waited <= 300, "{waited} ms");
+    }
+}
+
+#[test]
+fn a_room_whose_board_is_held_keeps_no_other_room_of_the_socket_waiting() {
+    let mut rooms = rooms_of_one_socket(2);
+    // The first board takes half a second, and the next ones wait for it.
+    rooms[0].board_event(77, vec![large("a", 20, 2_000_000)]);
+    assert_eq!(rooms[0].told().len(), 1);
+    rooms[0].stored(77, "b", 1);
+    rooms[1].stored(77, "c", 1);
+    assert!(pass(&mut rooms).is_empty());
+    for _ in 0..7 {
+        let now = rooms[0].now;
+        rooms[0].live.pointed(now, 1);
+        for _ in 0..100 {
+            for room in pass(&mut rooms) {
+                assert_eq!(room, 1, "the member draws in the other room");
+                return;
+            }
+        }
+    }
+    panic!("the board of the second room was not sent");
 }
 
 #[test]
