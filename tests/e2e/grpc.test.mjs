@@ -415,6 +415,14 @@ test("an element with a bad field is refused by its name, or left out where that
   assert.deepEqual([lost.acceptedCount, lost.rejectedCount, lost.leftOutCount], [0, 2, 1]);
   const none = await ok("SaveWhiteboard", draw([bad], { leaveOutInvalid: true }));
   assert.deepEqual([none.acceptedCount, none.rejectedCount, none.leftOutCount, none.position], [0, 1, 1, null]);
+  const odd = [
+    element("odd", 1.5), element("newer", 1, { type: "stickynote" }), element("x".repeat(65)),
+  ];
+  const rest = await ok("SaveWhiteboard", draw([...odd, good], { leaveOutInvalid: true }));
+  assert.deepEqual(
+    [rest.acceptedCount, rest.rejectedCount, rest.leftOutCount], [0, odd.length, odd.length],
+  );
+  for (const one of odd) await refused("SaveWhiteboard", draw([good, one]), "invalid_argument", "BadRequest");
   assert.deepEqual(await keeper.board(code), [good]);
   // What every element needs is needed here too.
   await refused("SaveWhiteboard", draw([good, { id: "bad" }], { leaveOutInvalid: true }), "invalid_argument");

@@ -44,6 +44,23 @@ const badFields = () => ({
   "a link that runs a script": element("b12", 1, { link: "javascript:alert(1)" }),
 });
 
+/** Elements that hold the fields that each needs, one of them in another form. */
+const badRequired = () => ({
+  "a type of a newer Excalidraw": element("r1", 1, { type: "stickynote" }),
+  "an iframe": element("r2", 1, { type: "iframe" }),
+  "a type that is a number": element("r3", 1, { type: 7 }),
+  "a version below 0": element("r4", -1),
+  "a version with a fraction": element("r5", 1.5),
+  "a version that is a string": element("r6", "1"),
+  "a version of 2^53": element("r7", 2 ** 53),
+  "a versionNonce below 0": element("r8", 1, { versionNonce: -1 }),
+  "a versionNonce that is an object": element("r9", 1, { versionNonce: {} }),
+  "an id of 65 characters": element("x".repeat(65)),
+  "an id of many characters": element("\n".repeat(10_000)),
+  "an empty id": element(""),
+  "an id that is a number": element(7),
+});
+
 const nested = (depth) => {
   let value = 1;
   for (let n = 0; n < depth; n += 1) value = [value];
@@ -277,12 +294,13 @@ for (const transport of ["websocket", "polling"]) {
       assert.equal((await keeper.board(code)).length, 8);
     });
 
-    test("of a full client only an element with a bad field is left out", async () => {
+    test("of a full client only an element with a bad field is left out, a required one or not", async () => {
       const { code } = await keeper.room();
       const full = await keeper.joined(code, { transport });
       const delta = await keeper.joined(code, { transport, sync: "delta" });
+      const all = Object.entries({ ...badFields(), ...badRequired() });
       let version = 0;
-      for (const [what, bad] of Object.entries(badFields())) {
+      for (const [what, bad] of all) {
         version += 1;
         const good = element("good", version);
         const { accepted, rejected } = await full.draw(code, [bad, good]);
@@ -294,17 +312,30 @@ for (const transport of ["websocket", "polling"]) {
       const [bad] = Object.values(badFields());
       const { accepted, rejected, revision } = await full.draw(code, [bad]);
       assert.deepEqual({ accepted, rejected, revision }, { accepted: 0, rejected: 1, revision: undefined });
+      // All of them in one scene.
+      version += 1;
+      const good = element("good", version);
+      const scene = await full.draw(code, [...all.map(([, one]) => one), good]);
+      assert.deepEqual([scene.accepted, scene.rejected], [1, all.length]);
+      assert.deepEqual(await keeper.board(code), [good]);
       // An element that lacks a required field, or comes twice, refuses the whole change.
+      const newer = element("newer", 1, { type: "stickynote" });
       for (const elements of [
-        [element("new"), { ...bad, version: undefined }],
-        [element("new"), { ...bad, type: undefined }],
+        ...["id", "type", "version", "versionNonce"].flatMap((name) => [
+          [element("new"), { ...bad, [name]: undefined }],
+          [element("new"), { ...newer, [name]: null }],
+        ]),
+        ...[null, 7, "x", []].map((one) => [element("new"), newer, one]),
         [element("new"), bad, bad],
+        [element("new"), newer, newer],
+        [newer, element("newer")],
       ]) {
         await refused(full, code, "whiteboard-change", [{ roomId: code, elements }], "INVALID_ARGUMENT");
       }
       const said = keeper.services.map(({ program }) => program.log).join("");
       const lines = said.split("\n").filter((line) => line.includes("are left out") && line.includes(code));
-      assert.equal(lines.length, Object.keys(badFields()).length, "each element is logged once");
+      assert.equal(lines.length, all.length, "each element is logged once");
+      assert.ok(lines.every((line) => line.length < 1_000), "a line is short");
     });
 
     test("an element with a bad field can be deleted", async () => {

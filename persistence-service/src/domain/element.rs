@@ -16,6 +16,9 @@ use super::Invalid;
 /// The largest integer that every JavaScript number holds exactly: 2^53 - 1.
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// How many characters an id may have.
+const MAX_ID: usize = 64;
+
 /// How much a change and a board may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct BoardLimits {
@@ -75,11 +78,13 @@ pub struct ElementChange {
 /// Why an element is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadElement {
-    /// It lacks what every element needs, so nobody can tell which element it is.
-    Unknown(Invalid),
-    /// It is an element, and one of its other fields has a form that Excalidraw fails at.
+    /// It is no JSON object, or it lacks a field that every element needs.
+    NoElement(Invalid),
+    /// It holds all fields that it needs, and one of its fields has a value that this field
+    /// cannot have.
     Field {
-        /// Its id.
+        /// Its id as it came, which may be the bad field and so have any length. If the id
+        /// is no string, this is its JSON.
         id: String,
         /// The field.
         invalid: Invalid,
@@ -90,7 +95,7 @@ impl BadElement {
     /// The field and what is wrong with it.
     pub fn into_invalid(self) -> Invalid {
         match self {
-            Self::Unknown(invalid) | Self::Field { invalid, .. } => invalid,
+            Self::NoElement(invalid) | Self::Field { invalid, .. } => invalid,
         }
     }
 }
@@ -110,45 +115,34 @@ pub enum BadFields {
 pub struct CheckedElements {
     /// The elements that the change stores.
     pub elements: Vec<ElementChange>,
-    /// The ids of the elements that are left out, each with what is wrong.
+    /// The ids of the elements that are left out, each with what is wrong. An id that is too
+    /// long is cut.
     pub left_out: Vec<(String, Invalid)>,
 }
 
-/// A field that every element needs: its value as it came, and what to call it.
-struct Required<'a> {
-    at: &'a str,
-    name: &'static str,
-    value: Option<&'a str>,
+/// The string that a JSON value is.
+fn text(json: &str) -> Option<Cow<'_, str>> {
+    let bare = json
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|text| !text.contains('\\'));
+    match bare {
+        Some(text) => Some(text.into()),
+        None => serde_json::from_str(json).map(Cow::Owned).ok(),
+    }
 }
 
-impl<'a> Required<'a> {
-    fn invalid(&self, problem: impl Into<String>) -> BadElement {
-        BadElement::Unknown(invalid(self.at, self.name, problem))
-    }
+/// The version or the nonce that a JSON value is.
+fn integer(json: &str) -> Option<u64> {
+    let number = json.parse().ok();
+    number.filter(|&number| number <= MAX_SAFE_INTEGER)
+}
 
-    fn present(&self) -> Result<&'a str, BadElement> {
-        self.value.ok_or_else(|| self.invalid("is missing"))
-    }
-
-    fn text(&self) -> Result<Cow<'a, str>, BadElement> {
-        let value = self.present()?;
-        let bare = value
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .filter(|text| !text.contains('\\'));
-        match bare {
-            Some(text) => Ok(text.into()),
-            None => serde_json::from_str(value)
-                .map(Cow::Owned)
-                .map_err(|_| self.invalid("must be a string")),
-        }
-    }
-
-    fn integer(&self) -> Result<u64, BadElement> {
-        let number = self.present()?.parse().ok();
-        number
-            .filter(|&number| number <= MAX_SAFE_INTEGER)
-            .ok_or_else(|| self.invalid("must be an integer, 0 to 2^53 - 1"))
+/// An id of any length as it is logged: whole, or its beginning.
+fn cut(id: &str) -> String {
+    match id.char_indices().nth(MAX_ID) {
+        Some((end, _)) => format!("{}…", &id[..end]),
+        None => id.to_owned(),
     }
 }
 
@@ -163,7 +157,7 @@ impl ElementChange {
     /// element with a bad field, stored in whatever way, can always be deleted.
     pub fn parse(at: &str, json: &str) -> Result<Self, BadElement> {
         let scan = Scan::of(json).map_err(|malformed| {
-            BadElement::Unknown(Invalid::new(
+            BadElement::NoElement(Invalid::new(
                 at,
                 match malformed {
                     Malformed::Syntax => "must be JSON".to_owned(),
@@ -173,39 +167,45 @@ impl ElementChange {
             ))
         })?;
         let [id, kind, version, version_nonce, is_deleted] = scan.read;
-        let field = |name, value| Required { at, name, value };
+        let present = |name, value: Option<_>| {
+            value.ok_or_else(|| BadElement::NoElement(invalid(at, name, "is missing")))
+        };
+        let id = present("id", id)?;
+        let kind = present("type", kind)?;
+        let version = present("version", version)?;
+        let version_nonce = present("versionNonce", version_nonce)?;
 
-        let id_field = field("id", id);
-        let id = id_field.text()?;
-        if !(1..=64).contains(&id.chars().take(65).count()) {
-            return Err(id_field.invalid("must be 1 to 64 characters"));
+        let id_text = text(id);
+        let bad = |name, problem: &str| BadElement::Field {
+            id: id_text.as_deref().unwrap_or(id).to_owned(),
+            invalid: invalid(at, name, problem),
+        };
+        let id = id_text
+            .as_deref()
+            .ok_or_else(|| bad("id", "must be a string"))?;
+        if !(1..=MAX_ID).contains(&id.chars().take(MAX_ID + 1).count()) {
+            return Err(bad("id", "must be 1 to 64 characters"));
         }
-        let kind_field = field("type", kind);
-        let kind_name = kind_field.text()?;
+        let kind_name = text(kind).ok_or_else(|| bad("type", "must be a string"))?;
         let kind = Kind::parse(&kind_name)
-            .ok_or_else(|| kind_field.invalid("must be a type of Excalidraw's, not iframe"))?;
-        let version = field("version", version).integer()?;
-        let version_nonce = field("versionNonce", version_nonce).integer()?;
+            .ok_or_else(|| bad("type", "must be a type of Excalidraw's, not iframe"))?;
+        let of_safe_size = |name, json| {
+            integer(json).ok_or_else(|| bad(name, "must be an integer, 0 to 2^53 - 1"))
+        };
+        let version = of_safe_size("version", version)?;
+        let version_nonce = of_safe_size("versionNonce", version_nonce)?;
         let is_deleted = is_deleted == Some("true");
 
         if let Some((row, problem)) = first_bad_field(&scan, kind, is_deleted) {
-            let invalid = invalid(at, FIELDS[row].name, problem);
-            return Err(if row < REQUIRED {
-                BadElement::Unknown(invalid)
-            } else {
-                BadElement::Field {
-                    id: id.into_owned(),
-                    invalid,
-                }
-            });
+            return Err(bad(FIELDS[row].name, &problem));
         }
         let json = if is_deleted {
-            tombstone(&id, &kind_name, version, version_nonce)
+            tombstone(id, &kind_name, version, version_nonce)
         } else {
             json.to_owned()
         };
         Ok(Self {
-            id: id.into_owned(),
+            id: id.to_owned(),
             version,
             version_nonce,
             is_deleted,
@@ -241,7 +241,7 @@ impl ElementChange {
                     id
                 }
                 (Err(BadElement::Field { id, invalid }), BadFields::LeaveOut) => {
-                    checked.left_out.push((id.clone(), invalid));
+                    checked.left_out.push((cut(&id), invalid));
                     id
                 }
                 (Err(bad), _) => return Err(bad.into_invalid()),
@@ -253,9 +253,6 @@ impl ElementChange {
         Ok(checked)
     }
 }
-
-/// How many rows at the top of the table every element needs.
-const REQUIRED: usize = 4;
 
 /// The first row of the table whose field an element may not hold as it came, and why.
 fn first_bad_field(scan: &Scan<'_>, kind: Kind, is_deleted: bool) -> Option<(usize, String)> {
@@ -606,10 +603,8 @@ mod tests {
         let bad = ElementChange::parse("e", &twice).unwrap_err();
         assert_eq!(bad.into_invalid().field, "e.x");
         let twice = element(r#","id":"b""#);
-        assert!(matches!(
-            ElementChange::parse("e", &twice),
-            Err(BadElement::Unknown(_))
-        ));
+        let bad = ElementChange::parse("e", &twice).unwrap_err();
+        assert_eq!(bad.into_invalid().field, "e.id");
         let unread = element(r#","points":1,"points":2,"mine":1,"mine":2"#);
         assert!(ElementChange::parse("e", &unread).is_ok());
     }
@@ -675,10 +670,98 @@ mod tests {
         assert_eq!(checked.elements.len(), 1);
         assert_eq!(checked.left_out[0].0, "b");
         assert_eq!(checked.left_out[0].1.field, "elements[0].points");
-        // An element without a required field, or one that comes twice, still refuses all.
-        let error = check(&[&good, r#"{"id":"c"}"#], BadFields::LeaveOut).unwrap_err();
-        assert_eq!(error.field, "elements[1].type");
         let error = check(&[bad, bad], BadFields::LeaveOut).unwrap_err();
         assert_eq!(error.field, "elements[1].id");
+    }
+
+    /// An element whose required fields have these values.
+    fn with_head([id, kind, version, nonce]: [&str; 4]) -> String {
+        format!(r#"{{"id":{id},"type":{kind},"version":{version},"versionNonce":{nonce}}}"#)
+    }
+
+    const HEAD: [&str; 4] = [r#""b""#, r#""text""#, "1", "1"];
+    const NAMES: [&str; 4] = ["id", "type", "version", "versionNonce"];
+
+    #[test]
+    fn an_element_with_a_malformed_required_field_is_left_out_where_that_is_asked_for() {
+        let good = element("");
+        let long = format!(r#""{}""#, "é".repeat(65));
+        let numbers = r#"-1 1.5 9007199254740992 1e400 "1" {} [] true"#;
+        for (i, values) in [
+            &*format!(r#""" 7 {{}} [] true "\ud800" {long}"#),
+            r#""stickynote" "iframe" "draw" "" 7 {} [] false"#,
+            numbers,
+            numbers,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for value in values.split(' ') {
+                let mut head = HEAD;
+                head[i] = value;
+                let bad = with_head(head);
+                let field = format!("elements[0].{}", NAMES[i]);
+                let error = check(&[&bad, &good], BadFields::RefuseChange).unwrap_err();
+                assert_eq!(error.field, field, "{bad}");
+                let checked = check(&[&bad, &good], BadFields::LeaveOut).unwrap();
+                assert_eq!(checked.elements.len(), 1, "{bad}");
+                assert_eq!(checked.left_out.len(), 1, "{bad}");
+                assert_eq!(checked.left_out[0].1.field, field, "{bad}");
+            }
+        }
+        // Each id is another one.
+        let bad = [r#""""#, r#""c""#, "7", "8"].map(|id| with_head([id, "7", "1", "1"]));
+        let checked = check(&bad.each_ref().map(|bad| &**bad), BadFields::LeaveOut).unwrap();
+        let ids: Vec<_> = checked.left_out.iter().map(|(id, _)| &**id).collect();
+        assert_eq!(ids, ["", "c", "7", "8"]);
+    }
+
+    #[test]
+    fn an_element_that_lacks_a_required_field_refuses_the_change() {
+        let good = element("");
+        for i in 0..4 {
+            // What else is wrong with the element does not matter.
+            for others in [HEAD, ["7", "7", "-1", "-1"]] {
+                let mut head = others;
+                head[i] = "null";
+                let null = with_head(head);
+                let absent = null.replace(&format!(r#""{}":null"#, NAMES[i]), r#""mine":1"#);
+                for bad in [&*null, &*absent] {
+                    let error = check(&[&good, bad], BadFields::LeaveOut).unwrap_err();
+                    assert_eq!(error.field, format!("elements[1].{}", NAMES[i]), "{bad}");
+                    assert_eq!(error.problem, "is missing", "{bad}");
+                }
+            }
+        }
+        for bad in ["7", "[]", "null", r#""x""#] {
+            let error = check(&[&good, bad], BadFields::LeaveOut).unwrap_err();
+            assert_eq!(error.field, "elements[1]", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_id_that_comes_twice_refuses_the_change() {
+        let long = format!(r#""{}""#, "x".repeat(65));
+        for id in [r#""""#, "7", &long] {
+            let bad = with_head([id, r#""text""#, "1", "1"]);
+            let error = check(&[&bad, &bad], BadFields::LeaveOut).unwrap_err();
+            assert_eq!(error.field, "elements[1].id", "{id}");
+            assert_eq!(error.problem, "must not come twice in a change", "{id}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_an_element_that_is_left_out_is_logged_in_bounded_length() {
+        let long = "é".repeat(1_000);
+        let other = format!("{long}2");
+        let bad = [&long, &other].map(|id| with_head([&format!(r#""{id}""#), "7", "1", "1"]));
+        // They differ behind what is logged.
+        let checked = check(&[&bad[0], &bad[1]], BadFields::LeaveOut).unwrap();
+        for (id, _) in checked.left_out {
+            assert_eq!(id, format!("{}…", "é".repeat(64)));
+        }
+        let bad = with_head([&format!("[{}0]", "0,".repeat(1_000)), "7", "1", "1"]);
+        let checked = check(&[&bad], BadFields::LeaveOut).unwrap();
+        assert_eq!(checked.left_out[0].0.chars().count(), 65);
     }
 }

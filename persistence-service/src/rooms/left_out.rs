@@ -30,7 +30,7 @@ impl LeftOut {
                 element.id = id,
                 problem = %invalid,
                 count = elements.len(),
-                "elements of a change are left out: a field has a form that Excalidraw fails at"
+                "elements of a change are left out: a field has a value that it cannot have"
             );
         }
     }

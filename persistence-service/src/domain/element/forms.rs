@@ -180,7 +180,7 @@ pub(super) static FIELDS: [Field; 52] = {
     use Form::{Any, Flag, Index, Link, List, Number, NumberOrDigits, Numbers, Text};
     use Kind::{Arrow, Frame, Freedraw, Image, Line, Magicframe};
     [
-        // These are required and are read one by one: see `ElementChange::parse`.
+        // These are required, and `ElementChange::parse` checks their values.
         Field::of_all("id", Any),
         Field::of_all("type", Any),
         Field::of_all("version", Any),
