@@ -142,18 +142,13 @@ fn name(field: &str, text: String, most: usize) -> Result<String, Error> {
 /// Checks that a name shows something and leaves alone the direction of the text that it
 /// stands in. With an override it could pass for another name.
 fn shown_as_it_is(field: &str, name: &str) -> Result<(), Error> {
-    // Neither kind of character is in ASCII.
-    if name.is_ascii() {
-        return Ok(());
-    }
     if name.chars().any(turns_direction) {
         return Err(Error::invalid(
             field,
             "must have no characters that override the direction of text",
         ));
     }
-    let shows_nothing = |c: char| c.is_whitespace() || has_no_width(c);
-    if name.chars().all(shows_nothing) && name.chars().any(has_no_width) {
+    if !name.chars().any(shows) {
         return Err(Error::invalid(
             field,
             "must hold something that can be seen",
@@ -165,6 +160,11 @@ fn shown_as_it_is(field: &str, name: &str) -> Result<(), Error> {
 /// Unicode's embeddings, overrides and isolates, and what ends them.
 fn turns_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a reader sees something where this character stands.
+fn shows(c: char) -> bool {
+    !(c.is_control() || c.is_whitespace() || has_no_width(c))
 }
 
 /// Unicode's `Default_Ignorable_Code_Point`: what is not drawn where it is not supported.
@@ -235,6 +235,11 @@ mod tests {
             "\u{ad}",
             "\u{3164}",
             "\u{e0020}",
+            "   ",
+            "\u{a0}\u{3000}",
+            "\u{1}",
+            "\u{200b}\u{0}",
+            "\u{85} \u{7f}\n",
             "a\u{202e}b",
             "\u{202a}a",
             "a\u{2066}",
@@ -251,6 +256,9 @@ mod tests {
             "a\u{200b}",
             "\u{200f}שלום",
             "Zoë",
+            "a\nb",
+            "\u{1}a",
+            "   .",
         ] {
             assert!(username("u", good.to_owned()).is_ok(), "{good:?}");
             assert!(room_name("n", good).is_ok(), "{good:?}");

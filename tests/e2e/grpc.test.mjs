@@ -431,7 +431,9 @@ test("an element with a bad field is refused by its name, or left out where that
 
 test("a name shows something and leaves the direction of text alone", async () => {
   const { code } = await keeper.room();
-  for (const name of ["\u200b\u200d\ufeff", "a\u202eb", "\u2066a\u2069"]) {
+  for (const name of [
+    "\u200b\u200d\ufeff", "\u200b\u0000", "\u0001", "   ", "\n\u0085\u00a0", "a\u202eb", "\u2066a\u2069",
+  ]) {
     await refused("CreateRoom", { name, createdBy: "Ann" }, "invalid_argument", "BadRequest");
     await refused("CreateRoom", { name: "Room", createdBy: name }, "invalid_argument", "BadRequest");
     const user = { roomCode: code, userId: "u", username: name };

@@ -69,7 +69,7 @@ test("a room is not created from bad fields, and none is left behind", async () 
       .map((name) => ({ ...good, name })),
     ...[undefined, null, 7, {}, [], true, "", " \n", "x".repeat(41)]
       .map((createdBy) => ({ ...good, createdBy })),
-    ...["\u200b", "\u200d\ufeff", "\u200b \u2060", "a\u202eb", "\u2067a\u2069"]
+    ...["\u200b", "\u200d\ufeff", "\u200b \u2060", "\u200b\u0000", "\u0001", "\u0001 \u007f", "a\u202eb", "\u2067a\u2069"]
       .flatMap((text) => [{ ...good, name: text }, { ...good, createdBy: text }]),
     ...[0, -1, 10_001, 1.5, "5", [], {}, true, 2 ** 40, 1e300]
       .map((maxParticipants) => ({ ...good, maxParticipants })),

@@ -172,7 +172,9 @@ for (const transport of ["websocket", "polling"]) {
           member, code, "join", [{ roomId: code, userId: "u", username }], "INVALID_ARGUMENT",
         );
       }
-      for (const username of ["\u200b\u200d\ufeff", "a\u202eb", "\u2066a\u2069"]) {
+      for (const username of [
+        "\u200b\u200d\ufeff", "\u200b\u0000", "\u0001", "   ", "\n\u0085\u00a0", "a\u202eb", "\u2066a\u2069",
+      ]) {
         await refused(
           member, code, "join", [{ roomId: code, userId: "u", username }], "INVALID_ARGUMENT",
         );
