@@ -135,9 +135,9 @@ pub async fn run(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(Readable(service))
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(Readable(health))
+        .add_service(Readable(reflection().build_v1()?))
+        .add_service(Readable(reflection().build_v1alpha()?));
 
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = server.serve_with_incoming_shutdown(incoming, draining.clone().cancelled_owned());

@@ -339,14 +339,14 @@ const METHODS = [
 ];
 
 /** Sends bytes as the one request of a call; what the call ends with. */
-async function answered(session, method, bytes) {
+async function answered(session, path, bytes) {
   const stream = session.request({
-    ":method": "POST", ":path": `/roomkeeper.v1.RoomService/${method}`,
+    ":method": "POST", ":path": path,
     "content-type": "application/grpc", te: "trailers",
   });
   stream.end(bytes);
   return within(
-    () => `an answer of ${method}`,
+    () => `an answer of ${path}`,
     new Promise((resolve, reject) => {
       // A call that is refused before it begins is answered in its headers.
       const ended = (headers) => "grpc-status" in headers && resolve(headers);
@@ -355,8 +355,13 @@ async function answered(session, method, bytes) {
   );
 }
 
-for (const method of METHODS) {
-  test(`${method} refuses what is no protobuf as the caller's fault`, async (t) => {
+const PATHS = [
+  ...METHODS.map((method) => `/roomkeeper.v1.RoomService/${method}`),
+  "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+];
+
+for (const path of PATHS) {
+  test(`${path} refuses what is no protobuf as the caller's fault`, async (t) => {
     const session = connect(address);
     t.after(() => session.destroy());
     for (const bytes of [
@@ -367,7 +372,7 @@ for (const method of METHODS) {
       // The message ends before its length.
       [0, 0, 0, 0, 9, 0x0a],
     ]) {
-      const end = await answered(session, method, Buffer.from(bytes));
+      const end = await answered(session, path, Buffer.from(bytes));
       assert.equal(end["grpc-status"], "3", end["grpc-message"]);
       const details = Buffer.from(end["grpc-status-details-bin"], "base64").toString("latin1");
       assert.match(details, /INVALID_ARGUMENT/);
@@ -381,7 +386,7 @@ test("a request over 16 MiB is too large, and says so", async (t) => {
   const head = Buffer.alloc(5);
   head.writeUInt32BE((16 << 20) + 1, 1);
   for (const method of ["SaveWhiteboard", "Pipeline"]) {
-    const end = await answered(session, method, head);
+    const end = await answered(session, `/roomkeeper.v1.RoomService/${method}`, head);
     assert.equal(end["grpc-status"], "3", end["grpc-message"]);
     const details = Buffer.from(end["grpc-status-details-bin"], "base64").toString("latin1");
     assert.match(details, /PAYLOAD_TOO_LARGE/);
