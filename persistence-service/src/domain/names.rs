@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+use roomkeeper_common::names;
 use uuid::Uuid;
 
 /// Why a value from outside is refused.
@@ -265,53 +266,9 @@ impl RequestId {
     }
 }
 
-/// Checks that a name shows something and leaves alone the direction of the text that it
-/// stands in. With an override it could pass for another name.
+/// Checks that a name can be shown as it is.
 fn shown_as_it_is(field: &str, name: &str) -> Result<(), Invalid> {
-    if name.chars().any(turns_direction) {
-        return Err(Invalid::new(
-            field,
-            "must not contain characters that override the direction of text",
-        ));
-    }
-    if !name.chars().any(shows) {
-        return Err(Invalid::new(field, "must hold something that can be seen"));
-    }
-    Ok(())
-}
-
-/// Unicode's embeddings, overrides and isolates, and what ends them.
-fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Whether a reader sees something where this character stands.
-fn shows(c: char) -> bool {
-    !(c.is_control() || c.is_whitespace() || has_no_width(c))
-}
-
-/// Unicode's `Default_Ignorable_Code_Point`: what is not drawn where it is not supported.
-fn has_no_width(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
+    names::problem(name).map_or(Ok(()), |problem| Err(Invalid::new(field, problem)))
 }
 
 fn without_controls(field: &str, text: &str) -> Result<(), Invalid> {
